@@ -1,0 +1,112 @@
+"""Makes the package `headrace` from the contracts: messages, gRPC stubs, their types, and the table of topics.
+
+    python protos/generate.py
+
+Everything lands in protos/gen, which git ignores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROTOS = Path(__file__).parent
+GENERATED = PROTOS / "gen"
+
+HEADER = '''"""The topics, made from protos/topics by protos/generate.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+{imports}
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic(Generic[M]):
+    """A topic and what holds for it; protos/topics/<name>.yaml says why."""
+
+    name: str
+    message: type[M]
+    partitions: int
+    retention_hours: int
+    max_message_bytes: int
+    json: bool  # whether a publisher may send canonical JSON
+    has_dead_letters: bool
+
+    @property
+    def dead_letters(self) -> Topic[DeadLetter]:
+        """Where events of this topic go that a service cannot handle."""
+        if not self.has_dead_letters:
+            raise LookupError(f"{{self.name}} has no dead letters")
+        return Topic(f"{{self.name}}.dlq", DeadLetter, 1, self.retention_hours, 1_048_576, False, False)
+
+
+'''
+
+
+def compile_messages() -> None:
+    files = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("headrace/**/*.proto"))
+    out = GENERATED.relative_to(PROTOS)
+    arguments = [f"--{plugin}={out}" for plugin in ("python_out", "grpc_python_out", "mypy_out", "mypy_grpc_out")]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I.", *arguments, *files], cwd=PROTOS, check=True)
+
+
+def write_topics() -> None:
+    topics = [yaml.safe_load(p.read_text()) for p in sorted(PROTOS.glob("topics/*.yaml"))]
+    (GENERATED / "headrace" / "topics.py").write_text(_imports(topics) + "\n".join(_constant(t) for t in topics) + _all(topics))
+
+
+def _imports(topics: list[dict[str, Any]]) -> str:
+    messages = {_module(t["message"]): set[str]() for t in topics}
+    for topic in topics:
+        messages[_module(topic["message"])].add(topic["message"].rsplit(".", 1)[1])
+    messages["headrace.stream.v1.dead_letter_pb2"] = {"DeadLetter"}
+    lines = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(messages.items())]
+    return HEADER.format(imports="\n".join(lines))
+
+
+def _module(message: str) -> str:
+    """Finds the file that defines a message, "headrace.query.v1.QuerySubmitted"."""
+    package, name = message.rsplit(".", 1)
+    folder = PROTOS / package.replace(".", "/")
+    found = [p for p in folder.glob("*.proto") if f"message {name} {{" in p.read_text()]
+    if not found:
+        raise SystemExit(f"{message}: no such message under protos/; mend the topic's YAML")
+    return f"{package}.{found[0].stem}_pb2"
+
+
+def _constant(topic: dict[str, Any]) -> str:
+    message = topic["message"].rsplit(".", 1)[1]
+    values = (
+        f'"{topic["name"]}", {message}, {topic["partitions"]}, {topic["retention_hours"]}, {topic["max_message_bytes"]}, '
+        f"{'json' in topic['formats']}, {topic['dead_letters']}"
+    )
+    return f'#: {topic["description"]}\n{_name(topic)}: Topic[{message}] = Topic({values})\n'
+
+
+def _name(topic: dict[str, Any]) -> str:
+    return str(topic["name"]).upper().replace(".", "_")
+
+
+def _all(topics: list[dict[str, Any]]) -> str:
+    names = ", ".join(_name(t) for t in topics)
+    return f"\n#: Every topic, dead letters not counted.\nALL: tuple[Topic[Any], ...] = ({names})\n"
+
+
+if __name__ == "__main__":
+    shutil.rmtree(GENERATED, ignore_errors=True)
+    GENERATED.mkdir()
+    compile_messages()
+    write_topics()
+    (GENERATED / "headrace" / "py.typed").touch()
