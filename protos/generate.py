@@ -58,8 +58,10 @@ class Topic(Generic[M]):
 def compile_messages() -> None:
     files = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("headrace/**/*.proto"))
     out = GENERATED.relative_to(PROTOS)
-    arguments = [f"--{plugin}={out}" for plugin in ("python_out", "grpc_python_out", "mypy_out", "mypy_grpc_out")]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I.", *arguments, *files], cwd=PROTOS, check=True)
+    arguments = [f"--{plugin}={out}" for plugin in ("python_out", "grpc_python_out")]
+    arguments += [f"--{plugin}=quiet:{out}" for plugin in ("mypy_out", "mypy_grpc_out")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *arguments, *files]
+    subprocess.run(command, cwd=PROTOS, check=True)
 
 
 def write_topics() -> None:

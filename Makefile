@@ -1,0 +1,37 @@
+# Headrace on one machine. `make demo` and `make test` set everything up by themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := protos $(wildcard libs/* services/*) deploy/embedded
+SOURCES := libs services deploy/embedded tests bench docs protos/generate.py
+
+help: ## Show what can be done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: .venv/.installed protos/gen/.made ## Make .venv, with every dependency pinned by hash
+
+.venv/bin/uv: requirements/uv.txt
+	@echo "==> Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer: set PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.installed: .venv/bin/uv requirements/dev.txt $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml)
+	@echo "==> Installing the pinned dependencies (about 6 GB on disk, torch and its CUDA packages most of it)"
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
+	@echo "==> Installing Headrace's own packages in place"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+protos/gen/.made: .venv/.installed protos/generate.py $(shell find protos/headrace protos/topics -type f)
+	@echo "==> Generating the messages and gRPC stubs from protos/"
+	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python protos/generate.py
+	@touch $@
+
+lock: ## Pin every requirement again, with its hashes
+	@requirements/lock.sh
+
+.PHONY: help setup lock
