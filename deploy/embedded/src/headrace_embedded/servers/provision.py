@@ -1,0 +1,89 @@
+"""Making the database that the services share: a schema and a login role for each, with no rights in another's.
+
+Everything here runs as the superuser and can run again on what exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from headrace_embedded.servers.postgres import PostgresServer
+
+#: The services that keep something in Postgres.
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+
+#: What owns a schema: the services, and the receiver of traces.
+SCHEMAS = (*SERVICES, "traces")
+
+DATABASE = "headrace"
+OWNER = "headrace_owner"
+
+
+def role_of(schema: str) -> str:
+    """Returns the login role of a service."""
+    return f"headrace_{schema}"
+
+
+def passwords_of(server: PostgresServer) -> dict[str, str]:
+    """Returns the password of each service's role, made at the first call."""
+    return {role_of(schema): server.password(role_of(schema)) for schema in SCHEMAS}
+
+
+async def provision(superuser_dsn: str, *, database: str, passwords: Mapping[str, str]) -> str:
+    """Makes the database with its roles and schemas, and returns the superuser's address of it.
+
+    `superuser_dsn` names the database "postgres". `passwords` maps each role of `SCHEMAS` to its password.
+    """
+    server = await asyncpg.connect(superuser_dsn)
+    try:
+        await _make_roles(server, passwords)
+        await _make_database(server, database)
+    finally:
+        await server.close()
+    inside = with_database(superuser_dsn, database)
+    connection = await asyncpg.connect(inside)
+    try:
+        await _make_schemas(connection, database)
+    finally:
+        await connection.close()
+    return inside
+
+
+def with_database(dsn: str, database: str) -> str:
+    """Returns the same address with another database."""
+    return f"{dsn.rsplit('/', 1)[0]}/{database}"
+
+
+async def _make_roles(server: Any, passwords: Mapping[str, str]) -> None:
+    roles = {row["rolname"] for row in await server.fetch("SELECT rolname FROM pg_roles")}
+    if OWNER not in roles:
+        await server.execute(f"CREATE ROLE {OWNER} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS")
+    for schema in SCHEMAS:
+        role = role_of(schema)
+        verb = "ALTER" if role in roles else "CREATE"
+        rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT"
+        # Passwords are our own token_urlsafe: no quote can be in one.
+        await server.execute(f"{verb} ROLE {role} {rights} PASSWORD '{passwords[role]}'")
+
+
+async def _make_database(server: Any, database: str) -> None:
+    if await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
+        return
+    await server.execute(f'CREATE DATABASE "{database}"')
+
+
+async def _make_schemas(connection: Any, database: str) -> None:
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    # Types and operators of the extension live in public; nobody may make anything there.
+    await connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+    await connection.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+    for schema in SCHEMAS:
+        role = role_of(schema)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {OWNER}")
+        await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {role}')
+        await connection.execute(f'ALTER ROLE {role} IN DATABASE "{database}" SET search_path = {schema}, public')
