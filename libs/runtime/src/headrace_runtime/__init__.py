@@ -1,0 +1,1 @@
+"""Start, stop, settings, health and the gRPC server of a service."""

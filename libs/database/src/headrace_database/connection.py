@@ -1,0 +1,144 @@
+"""A service's own schema, through a pool, with a tenant for each transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+from headrace_runtime.errors import Unavailable
+from headrace_telemetry.tracing import span
+from opentelemetry.trace import Span, SpanKind
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+# What says that the server, not the statement, is at fault. The statement may be tried again.
+_DOWN = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+)
+
+ACQUIRE_SECONDS = 5.0
+STATEMENT_SECONDS = 30.0
+
+
+@contextmanager
+def postgres_errors() -> Iterator[None]:
+    """Turns "the server cannot be reached", and "try again" conflicts, into Unavailable("postgres")."""
+    try:
+        yield
+    except _DOWN as error:
+        raise Unavailable("postgres") from error
+
+
+@contextmanager
+def statement(summary: str, *, operation: str, collection: str) -> Iterator[Span]:
+    """Opens the span of a statement. `summary` names it without values, for example "SELECT chunks"."""
+    attributes = {
+        "db.system.name": "postgresql",
+        "db.operation.name": operation,
+        "db.collection.name": collection,
+        "db.query.summary": summary,
+    }
+    with span(summary, kind=SpanKind.CLIENT, attributes=attributes) as current:  # type: ignore[arg-type]
+        yield current
+
+
+class Database:
+    """A service's schema."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], *, schema: str, dsn: str) -> None:
+        self._pool = pool
+        self.schema = schema
+        self._dsn = dsn
+
+    @asynccontextmanager
+    async def transaction(self, *, tenant: str = "") -> AsyncIterator[Connection]:
+        """Opens a transaction that sees one tenant's rows where row-level security is on.
+
+        Raises Unavailable("postgres") when the server cannot be reached, at any point of it.
+        """
+        with postgres_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection, connection.transaction():
+                if tenant:
+                    await connection.execute("SELECT set_config('headrace.tenant', $1, true)", tenant)
+                yield connection
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """Opens a connection outside the pool, for session-level locks and notifications."""
+        with postgres_errors():
+            connection = await asyncpg.connect(self._dsn, server_settings={"search_path": f"{self.schema},public"})
+            try:
+                yield connection
+            finally:
+                connection.terminate()
+
+
+@asynccontextmanager
+async def open_database(
+    dsn: str,
+    *,
+    schema: str,
+    connections: int = 10,
+    prepare: Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[None]] | None = None,
+    patience: float = 30.0,
+) -> AsyncIterator[Database]:
+    """Opens a pool on a schema, waiting up to `patience` seconds for the server to come up.
+
+    `prepare` is run on each new connection, for type codecs. Raises Unavailable("postgres") when it does not come up.
+    """
+    pool = await _create_pool(dsn, schema=schema, connections=connections, prepare=prepare, patience=patience)
+    try:
+        yield Database(pool, schema=schema, dsn=dsn)
+    finally:
+        await _close(pool)
+
+
+async def _create_pool(
+    dsn: str,
+    *,
+    schema: str,
+    connections: int,
+    prepare: Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[None]] | None,
+    patience: float,
+) -> asyncpg.Pool[asyncpg.Record]:
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            with postgres_errors():
+                return await asyncpg.create_pool(
+                    dsn,
+                    min_size=1,
+                    max_size=connections,
+                    command_timeout=STATEMENT_SECONDS,
+                    server_settings={"search_path": f"{schema},public", "application_name": f"headrace-{schema}"},
+                    init=prepare,
+                )
+        except Unavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 5.0)
+    except (TimeoutError, *_DOWN):
+        pool.terminate()

@@ -1,0 +1,106 @@
+"""The life of a service's process, from its settings to its last drained event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import structlog
+import uvloop
+from headrace_telemetry.setup import start_logging, start_telemetry, stop_telemetry
+
+from headrace_runtime.errors import Failure
+from headrace_runtime.grpc_server import Servicer, open_grpc_server
+from headrace_runtime.settings import ServiceSettings, load
+
+log = structlog.get_logger()
+S = TypeVar("S", bound=ServiceSettings)
+
+#: How often readiness is looked at, in seconds.
+READINESS_INTERVAL = 0.5
+
+
+class Consumer(Protocol):
+    """What takes events off the bus for a service."""
+
+    async def start(self) -> None:
+        """Begins to take events."""
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Takes no more events, and finishes those under way."""
+
+    def ready(self) -> bool:
+        """Says whether events are being taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a service is made of, once its parts are open."""
+
+    bus: Consumer
+    servicers: Sequence[Servicer] = field(default=())
+
+
+Opener = Callable[[S], AbstractAsyncContextManager[Service]]
+
+
+def run(name: str, settings_type: type[S], open_app: Opener[S]) -> None:
+    """Runs a service until SIGTERM or SIGINT; ends the process with 0, or with 1 and the reason."""
+    settings = load(settings_type)
+    start_logging(name)
+    start_telemetry(name, instance=f"{socket.gethostname()}-{os.getpid()}", collectors=[settings.traces])
+    try:
+        uvloop.run(_live(settings, open_app))
+    except Failure as failure:
+        log.error("cannot start", reason=str(failure))
+        sys.exit(1)
+    finally:
+        stop_telemetry()
+
+
+async def _live(settings: S, open_app: Opener[S]) -> None:
+    stopping = _on_signals()
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(open_app(settings))
+        server = await stack.enter_async_context(
+            open_grpc_server(settings.listen, service.servicers, drain_seconds=settings.drain_seconds)
+        )
+        await service.bus.start()
+        stack.push_async_callback(service.bus.stop, settings.drain_seconds)
+        log.info("started", port=server.port)
+        await _report_readiness(service, server.set_serving, server.set_not_serving, until=stopping)
+        log.info("stopping")
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _report_readiness(
+    service: Service,
+    set_serving: Callable[[], Awaitable[None]],
+    set_not_serving: Callable[[], Awaitable[None]],
+    *,
+    until: asyncio.Event,
+) -> None:
+    was_ready = False
+    while not until.is_set():
+        is_ready = service.bus.ready()
+        if is_ready != was_ready:
+            await (set_serving() if is_ready else set_not_serving())
+            log.info("ready" if is_ready else "not ready")
+        was_ready = is_ready
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(until.wait(), READINESS_INTERVAL)

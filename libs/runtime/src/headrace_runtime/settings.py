@@ -1,0 +1,54 @@
+"""What every service can be told, and how a wrong setting is reported."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ServiceSettings(BaseSettings):
+    """The settings that all services share. Each has the prefix HEADRACE_<SERVICE>_."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    kafka: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port, separated by commas.")
+    listen: str = Field(
+        "127.0.0.1:0", description="Where gRPC is served, host:port; port 0 takes a free one.", pattern=r"^.+:\d+$"
+    )
+    traces: str = Field("", description="An OTLP collector, http://host:port; empty sends no spans there.")
+    drain_seconds: float = Field(15.0, ge=0, description="How long work under way may take when the service stops.")
+
+
+class StatefulSettings(ServiceSettings):
+    """The settings of a service that owns tables."""
+
+    database: str = Field(description="The DSN of the service's own role, postgresql://….")
+
+
+def load(settings: type[S]) -> S:
+    """Reads the settings once. A wrong one ends the process with its name, its value and what was expected."""
+    try:
+        return settings()
+    except ValidationError as error:
+        _explain(settings, error)
+
+
+def _explain(settings: type[ServiceSettings], error: ValidationError) -> NoReturn:
+    prefix = settings.model_config.get("env_prefix", "")
+    for problem in error.errors(include_url=False):
+        name = f"{prefix}{'_'.join(map(str, problem['loc']))}".upper()
+        if problem["type"] == "missing":
+            sys.stderr.write(f"{name} is not set. {_purpose(settings, str(problem['loc'][0]))}\n")
+        else:
+            sys.stderr.write(f"{name}={problem['input']!r} is wrong: {problem['msg']}.\n")
+    sys.exit(2)
+
+
+def _purpose(settings: type[ServiceSettings], name: str) -> str:
+    field = settings.model_fields.get(name)
+    return (field.description if field else None) or ""

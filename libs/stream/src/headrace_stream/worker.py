@@ -1,0 +1,284 @@
+"""One subscription: from a record to its effect, in order for each key, many keys at a time.
+
+records ─▶ waiting ─▶ under way (at most `in_flight`) ─▶ finished ─▶ offset committed
+                          │ Unavailable: wait, try again, take nothing new
+                          │ Rejected: answered by `refuse`, dead-lettered
+                          └ a bug: tried twice more, dead-lettered; too many in a row stop the subscription
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol
+
+import structlog
+from headrace.topics import Topic
+from headrace_runtime.errors import Conflict, Failure, Overloaded, Rejected, Unavailable
+from headrace_telemetry.metrics import counter, histogram, up_down_counter
+from headrace_telemetry.tracing import describe, extract, fail, link_to, span
+from opentelemetry.trace import SpanKind
+
+from headrace_stream.codec import decode
+from headrace_stream.dead_letters import FAILURES_IN_A_ROW, CrashedRepeatedly, dead_letter
+from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, event_id_of, readable_headers
+
+log = structlog.get_logger()
+
+Handler = Callable[[Delivery[M]], Awaitable[Sequence[Event[Any]]]]
+Refuser = Callable[[Refusal], Awaitable[Sequence[Event[Any]]]]
+
+ATTEMPTS = 3
+# Waits between attempts, in seconds: a bug rarely heals, a dependency takes a while.
+BUG_BACKOFF = 0.2
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+
+
+class Record(Protocol):
+    """What Kafka delivers."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Publisher(Protocol):
+    """What takes events to the bus."""
+
+    async def publish(self, *events: Event[Any]) -> None:
+        """Returns once the bus has all of them; raises Unavailable("kafka")."""
+
+
+@dataclass(slots=True, eq=False)
+class Worker(Generic[M]):
+    """Handles the records of one subscription. It knows neither polling nor commits: see kafka.Subscription."""
+
+    service: str
+    topic: Topic[M]
+    handler: Handler[M]
+    publisher: Publisher
+    refuse: Refuser | None
+    in_flight: int
+    on_finished: Callable[[Record], None]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    waiting: deque[Record] = field(default_factory=deque)
+    stopped_by: str = ""
+    _under_way: dict[asyncio.Task[None], Record] = field(default_factory=dict)
+    _last_of_key: dict[bytes, asyncio.Task[None]] = field(default_factory=dict)
+    _deferred: set[Record] = field(default_factory=set)
+    _failed_in_a_row: int = 0
+    _crashes: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Takes records in, and begins as many as may be under way."""
+        self.waiting.extend(records)
+        self._begin_what_fits()
+
+    def condemn(self, partition: int, offset: int, crashes: int) -> None:
+        """Has the record at this offset dead-lettered unseen: it ended the process `crashes` times."""
+        self._crashes[partition, offset] = crashes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more records would only wait."""
+        return bool(self.waiting) or bool(self._deferred)
+
+    @property
+    def under_way(self) -> int:
+        """How many records are being handled."""
+        return len(self._under_way)
+
+    def forget(self, partitions: set[int]) -> None:
+        """Drops what waits of partitions that are another consumer's now."""
+        self.waiting = deque(record for record in self.waiting if record.partition not in partitions)
+
+    async def drain(self, seconds: float) -> None:
+        """Waits until nothing is under way, at most so long, and ends what is left: it will be delivered again."""
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), timeout=seconds)
+        for task in list(self._under_way):
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _begin_what_fits(self) -> None:
+        while self.waiting and not self._deferred and not self.stopped_by and len(self._under_way) < self.in_flight:
+            record = self.waiting.popleft()
+            key = record.key or b""
+            before = self._last_of_key.get(key) if key else None
+            task = asyncio.create_task(self._handle(record, before))
+            self._under_way[task] = record
+            if key:
+                self._last_of_key[key] = task
+            task.add_done_callback(self._after)
+
+    def _after(self, task: asyncio.Task[None]) -> None:
+        record = self._under_way.pop(task)
+        if self._last_of_key.get(record.key or b"") is task:
+            del self._last_of_key[record.key or b""]
+        if not task.cancelled() and task.exception() is None:
+            self.on_finished(record)
+        elif not task.cancelled():
+            # Nothing may get here: what a handler raises is dealt with. Stop rather than skip the record.
+            self.stopped_by = type(task.exception()).__name__
+            log.critical("subscription stopped", topic=self.topic.name, error=self.stopped_by)
+        self._begin_what_fits()
+
+    async def _handle(self, record: Record, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        started = self.now()
+        labels = {"messaging.destination.name": self.topic.name}
+        up_down_counter("headrace.events.in_flight").add(1, labels)
+        try:
+            outcome = await self._until_settled(record)
+        finally:
+            self._deferred.discard(record)
+            up_down_counter("headrace.events.in_flight").add(-1, labels)
+        counter("headrace.events.handled").add(1, {**labels, "outcome": outcome})
+        histogram("headrace.events.duration").record((self.now() - started).total_seconds(), labels)
+
+    async def _until_settled(self, record: Record) -> str:
+        attempt, backoff = 1, FIRST_BACKOFF
+        while True:
+            try:
+                return await self._attempt(record, attempt)
+            except (Unavailable, Overloaded) as busy:
+                backoff = await self._defer(record, busy, backoff)
+            except Exception as error:  # noqa: BLE001 - the one edge where a bug must not end the consumer
+                if attempt >= ATTEMPTS:
+                    return await self._give_up(record, attempt, error)
+                await self.sleep(BUG_BACKOFF * attempt)
+                attempt += 1
+
+    async def _defer(self, record: Record, busy: Unavailable | Overloaded, backoff: float) -> float:
+        """Waits for a dependency. Nothing new is begun until the record is through; it counts as no attempt."""
+        if not self._deferred:
+            log.warning("waiting", topic=self.topic.name, reason=str(busy))
+        counter("headrace.events.deferred").add(1, {"messaging.destination.name": self.topic.name})
+        self._deferred.add(record)
+        await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        return min(backoff * 2, LONGEST_BACKOFF)
+
+    async def _attempt(self, record: Record, attempt: int) -> str:
+        arrival = self._arrival(record, attempt)
+        with span(
+            f"process {self.topic.name}", kind=SpanKind.CONSUMER, parent=arrival.context, links=link_to(arrival.context)
+        ) as current:
+            describe(current, _attributes(self.service, record, arrival))
+            try:
+                await self._effect(record, arrival)
+            except (Rejected, Conflict, CrashedRepeatedly) as failure:
+                fail(current, type(failure).__name__)
+                await self._refuse(record, arrival, failure)
+                return "refused"
+        self._failed_in_a_row = 0
+        return "done"
+
+    async def _effect(self, record: Record, arrival: Arrival) -> None:
+        if (record.partition, record.offset) in self._crashes:
+            raise CrashedRepeatedly
+        message = decode(record.value, self.topic, arrival.headers)
+        await self.publisher.publish(*await self.handler(Delivery(message, arrival)))
+
+    def _count_failure(self, error: Exception) -> None:
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row > FAILURES_IN_A_ROW:
+            raise error
+
+    async def _refuse(self, record: Record, arrival: Arrival, failure: Failure) -> None:
+        if not isinstance(failure, Rejected):
+            self._count_failure(failure)
+        log.warning(
+            "event refused", topic=record.topic, partition=record.partition, offset=record.offset, reason=str(failure)
+        )
+        if self.refuse is not None and isinstance(failure, Rejected):
+            await self.publisher.publish(*await self.refuse(Refusal(failure.violations, arrival, record.value or b"")))
+        await self._bury(record, arrival, failure)
+
+    async def _give_up(self, record: Record, attempt: int, error: Exception) -> str:
+        self._count_failure(error)
+        log.error(
+            "event dead-lettered",
+            topic=record.topic,
+            offset=record.offset,
+            error=type(error).__name__,
+            at=_place(error),
+        )
+        arrival = self._arrival(record, attempt)
+        with span(f"process {self.topic.name}", kind=SpanKind.CONSUMER, parent=arrival.context) as current:
+            fail(current, type(error).__name__)
+            await self._bury(record, arrival, error)
+        return "dead_lettered"
+
+    async def _bury(self, record: Record, arrival: Arrival, error: Exception) -> None:
+        if self.topic.has_dead_letters:
+            letter = dead_letter(self.topic, arrival, record.value, error=error, now=self.now())
+            await _until_published(self.publisher, letter, sleep=self.sleep)
+
+    def _arrival(self, record: Record, attempt: int) -> Arrival:
+        headers = readable_headers(record.headers)
+        position = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        return Arrival(
+            service=self.service,
+            key=(record.key or b"").decode(errors="replace"),
+            headers=headers,
+            event_id=event_id_of(headers, **position),  # type: ignore[arg-type]
+            received_at=self.now(),
+            published_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            attempt=attempt + self._crashes.get((record.partition, record.offset), 0),
+            context=extract(headers),
+            **position,  # type: ignore[arg-type]
+        )
+
+
+async def _until_published(
+    publisher: Publisher, event: Event[Any], *, sleep: Callable[[float], Awaitable[None]]
+) -> None:
+    """Publishes whatever it takes: a dead letter that is lost is an event that is lost."""
+    backoff = FIRST_BACKOFF
+    while True:
+        try:
+            return await publisher.publish(event)
+        except Unavailable:
+            await sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+
+def _attributes(service: str, record: Record, arrival: Arrival) -> dict[Any, str | int]:
+    attributes: dict[Any, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.consumer.group.name": group_of(service, record.topic),
+        "messaging.kafka.offset": record.offset,
+        "messaging.message.id": str(arrival.event_id),
+        "headrace.attempt": arrival.attempt,
+    }
+    if arrival.correlation_id:
+        attributes["messaging.message.conversation_id"] = arrival.correlation_id
+    return attributes
+
+
+def group_of(service: str, topic: str) -> str:
+    """Returns the consumer group of a service on a topic: one each, so that one topic's lag never holds up another."""
+    return f"headrace.{service}.{topic}"
+
+
+def _place(error: BaseException) -> str:
+    """Where a bug was raised, file and line: never its text."""
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "unknown"
