@@ -1,0 +1,7 @@
+"""Indexes chunks and finds the passages that may ground an answer.
+
+Owns      the schema `retriever`: documents, chunks with their vectors and words, tombstones, the index's embedder.
+Consumes  query.embedded, document.embedded
+Emits     query.retrieved, document.indexed
+Serves    headrace.retrieval.v1.RetrievalService: Search
+"""

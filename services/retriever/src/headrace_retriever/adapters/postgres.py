@@ -1,0 +1,183 @@
+"""The index in Postgres with pgvector."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from headrace_database import Connection, Database
+from headrace_database.connection import statement
+from headrace_privacy import Text, Tier
+
+from headrace_retriever.adapters import statements
+from headrace_retriever.domain import (
+    Change,
+    Chunk,
+    Document,
+    Embedder,
+    Found,
+    Indexed,
+    Passage,
+    Question,
+    Tuning,
+    VectorSearch,
+    chunk_id,
+    require_same,
+)
+from headrace_retriever.words import as_tsvector, chunk_terms, question_terms
+
+SHARDS = 16
+
+
+class PostgresIndex:
+    """Searches the schema `retriever`."""
+
+    def __init__(self, database: Database, *, tuning: Tuning) -> None:
+        self._database = database
+        self._tuning = tuning
+
+    async def search(self, question: Question) -> Found:
+        """Returns the best passages of the tenant, all from one snapshot: nobody sees half of a change.
+
+        Raises Conflict for another embedder's vector, Unavailable("postgres").
+        """
+        async with self._database.transaction(tenant=question.tenant) as connection:
+            embedder = await read_embedder(connection)
+            if embedder is None:
+                return self._found(question, (), "exact")
+            require_same(embedder, question.embedder)
+            visible = await self._count_visible(connection, question)
+            how: VectorSearch = "exact" if visible < self._tuning.exact_below else "hnsw"
+            passages = await self._fetch(connection, question, how, visible)
+        return self._found(question, passages, how)
+
+    async def _count_visible(self, connection: Connection, question: Question) -> int:
+        sources = list(question.sources)
+        return int(await connection.fetchval(statements.VISIBLE, question.tenant, question.max_tier, sources))
+
+    async def _fetch(
+        self, connection: Connection, question: Question, how: VectorSearch, visible: int
+    ) -> tuple[Passage, ...]:
+        if how == "hnsw":
+            tuning = self._tuning
+            await connection.execute(statements.TUNE_HNSW, str(tuning.ef_search), str(tuning.scan_tuples))
+        with statement("SELECT chunks", operation="SELECT", collection="chunks") as current:
+            rows = await connection.fetch(*self.statement(question, how, visible))
+            current.set_attribute("db.response.returned_rows", len(rows))
+        return tuple(_passage(row, question.tenant) for row in rows)
+
+    def statement(self, question: Question, how: VectorSearch, visible: int) -> tuple[Any, ...]:
+        """Returns a search's statement and its parameters."""
+        sql = statements.search(
+            how,
+            dimensions=question.embedder.dimensions,
+            max_tier=question.max_tier,
+            some_sources=bool(question.sources),
+            tuning=self._tuning,
+        )
+        text = question.text.reveal()
+        parameters = (question.tenant, question.vector.tolist(), text, question_terms(text), question.top_k, visible)
+        return (sql, *parameters, *([list(question.sources)] if question.sources else []))
+
+    def _found(self, question: Question, passages: tuple[Passage, ...], how: VectorSearch) -> Found:
+        return Found(passages, question.top_k, self._tuning.candidates, self._tuning.rrf_k, how)
+
+
+def _passage(row: Any, tenant: str) -> Passage:
+    tier = Tier(row["tier"])
+    return Passage(
+        chunk_id=row["chunk_id"],
+        document=Document(tenant, row["source"], row["document_id"], row["version"], row["title"], row["uri"]),
+        ordinal=row["ordinal"],
+        headings=tuple(row["headings"]),
+        text=Text(row["text"], tier),
+        tier=tier,
+        score=row["score"],
+        similarity=row["similarity"],
+        vector_rank=row["vector_rank"],
+        text_rank=row["text_rank"],
+    )
+
+
+async def read_embedder(connection: Connection) -> Embedder | None:
+    """Returns whose vectors the index holds; None before the first."""
+    row = await connection.fetchrow(statements.IDENTITY)
+    return Embedder(**row) if row else None
+
+
+async def apply(connection: Connection, change: Change, *, now: datetime) -> Indexed | None:
+    """Puts a document in place of what its id held, in the caller's transaction, and reads back what is there.
+
+    Returns None, having changed nothing, when the index holds this version or a newer one, tombstones included.
+    Raises Conflict for another embedder's vectors.
+    """
+    document = change.document
+    await connection.execute("SELECT set_config('headrace.tenant', $1, true)", document.tenant)
+    if change.chunks:
+        require_same(await _adopt(connection, change.embedder), change.embedder)
+    if not await _put_document(connection, change, now):
+        return None
+    key = (document.tenant, document.source, document.document_id)
+    gone = Counter({row["tier"]: row["chunks"] for row in await connection.fetch(statements.CLEAR_CHUNKS, *key)})
+    with statement("INSERT chunks", operation="INSERT", collection="chunks"):
+        await connection.executemany(statements.PUT_CHUNK, [_chunk_row(change, chunk) for chunk in change.chunks])
+    count = int(await connection.fetchval(statements.COUNT_CHUNKS, *key, document.version))
+    await _add_to_tally(connection, change, count=count, gone=gone)
+    return Indexed(change, count, now)
+
+
+async def _adopt(connection: Connection, embedder: Embedder) -> Embedder:
+    known = await read_embedder(connection)
+    if known is not None:
+        return known
+    row = await connection.fetchrow(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash)
+    assert row is not None
+    return Embedder(**row)
+
+
+async def _put_document(connection: Connection, change: Change, now: datetime) -> bool:
+    document = change.document
+    version = await connection.fetchval(
+        statements.PUT_DOCUMENT,
+        document.tenant,
+        document.source,
+        document.document_id,
+        document.version,
+        document.title,
+        document.uri,
+        change.tier,
+        not change.chunks,
+        now,
+    )
+    return version is not None
+
+
+def _chunk_row(change: Change, chunk: Chunk) -> tuple[object, ...]:
+    document, text = change.document, chunk.text.reveal()
+    headings = "\n".join((document.title, *chunk.headings))
+    return (
+        document.tenant,
+        document.source,
+        document.document_id,
+        document.version,
+        change.tier,
+        chunk.ordinal,
+        chunk_id(document, chunk.ordinal),
+        chunk.tokens,
+        list(chunk.headings),
+        text,
+        chunk.vector.tolist(),
+        headings,
+        as_tsvector(chunk_terms(f"{headings}\n{text}")),
+    )
+
+
+async def _add_to_tally(connection: Connection, change: Change, *, count: int, gone: Counter[int]) -> None:
+    document = change.document
+    changes = Counter({int(change.tier): count})
+    changes.subtract(gone)
+    shard = zlib.crc32(document.document_id.encode()) % SHARDS
+    tiers, amounts = list(changes), list(changes.values())
+    await connection.execute(statements.ADD_TO_TALLY, document.tenant, document.source, shard, tiers, amounts)

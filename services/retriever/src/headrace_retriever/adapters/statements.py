@@ -1,0 +1,168 @@
+"""The SQL of the index. Users' text is only ever a parameter; what is written into a statement are our own integers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from headrace_privacy import Tier
+
+from headrace_retriever.domain import Tuning, VectorSearch
+
+IDENTITY = "SELECT name, dimensions, hash FROM index_identity"
+
+ADOPT = "SELECT name, dimensions, hash FROM adopt_embedder($1, $2, $3)"
+
+# The row is locked whether or not it changes, so two instances take turns at one document.
+PUT_DOCUMENT = """
+INSERT INTO documents AS d (tenant, source, document_id, version, title, uri, tier, deleted, indexed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (tenant, source, document_id) DO UPDATE
+SET (version, title, uri, tier, deleted, indexed_at)
+  = (excluded.version, excluded.title, excluded.uri, excluded.tier, excluded.deleted, excluded.indexed_at)
+WHERE d.version < excluded.version
+RETURNING version
+"""
+
+CLEAR_CHUNKS = """
+WITH gone AS (DELETE FROM chunks WHERE tenant = $1 AND source = $2 AND document_id = $3 RETURNING tier)
+SELECT tier, count(*) AS chunks FROM gone GROUP BY tier
+"""
+
+PUT_CHUNK = """
+INSERT INTO chunks (tenant, source, document_id, version, tier, ordinal, chunk_id, tokens, headings, text, embedding,
+    words)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::real[]::halfvec,
+    setweight(to_tsvector('english', $12), 'B') || to_tsvector('english', $10) || $13::text::tsvector)
+"""
+
+COUNT_CHUNKS = "SELECT count(*) FROM chunks WHERE tenant = $1 AND source = $2 AND document_id = $3 AND version = $4"
+
+# In the order of the tiers, so that two changes never wait for each other crosswise.
+ADD_TO_TALLY = """
+INSERT INTO tallies AS t (tenant, source, tier, shard, chunks)
+SELECT $1, $2, tier, $3, sum(change) FROM unnest($4::smallint[], $5::bigint[]) AS changes (tier, change)
+GROUP BY tier ORDER BY tier
+ON CONFLICT (tenant, source, tier, shard) DO UPDATE SET chunks = t.chunks + excluded.chunks
+"""
+
+VISIBLE = """
+SELECT coalesce(sum(chunks), 0)::bigint FROM tallies
+WHERE tenant = $1 AND tier <= $2 AND (cardinality($3::text[]) = 0 OR source = ANY($3))
+"""
+
+# Iterative scan: a filter (tenant, sources) that hides most of what HNSW finds makes it go on instead of returning
+# fewer rows. Sorting is made unattractive, so that the planner reads the graph in order, as the result will say, and
+# does not sort a scan instead; what must be sorted still is.
+TUNE_HNSW = """
+SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', $1, true),
+    set_config('hnsw.max_scan_tuples', $2, true), set_config('enable_sort', 'off', true)
+"""
+
+#: How many chunks of the tenant tell which words are common with it. 512 tell 1 % from 3 %.
+SAMPLE = 512
+
+
+@lru_cache(maxsize=64)
+def search(how: VectorSearch, *, dimensions: int, max_tier: Tier, some_sources: bool, tuning: Tuning) -> str:
+    """Returns the one statement of a search: vectors, full text and their fusion.
+
+    Parameters: $1 tenant, $2 vector (real[]), $3 question, $4 its terms (text[]), $5 how many passages, $6 how many
+    chunks are visible; with `some_sources` $7 the sources (text[]).
+    """
+    sources = "AND source = ANY($7)" if some_sources else ""
+    nearest = {"exact": _nearest_exact, "hnsw": _nearest_hnsw}[how]
+    return _SEARCH.format(
+        dimensions=dimensions,
+        nearest=nearest(dimensions, max_tier, sources, tuning.candidates),
+        sample=SAMPLE,
+        text_matches=tuning.text_matches,
+        max_tier=int(max_tier),
+        sources=sources,
+        candidates=tuning.candidates,
+        rrf_k=tuning.rrf_k,
+    )
+
+
+def _nearest_exact(dimensions: int, max_tier: Tier, sources: str, candidates: int) -> str:
+    """Adding 0 keeps the planner from the HNSW index: every visible chunk is looked at."""
+    return f"""
+    SELECT chunk_id, embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) AS distance FROM chunks
+    WHERE tenant = $1 AND tier <= {int(max_tier)} {sources}
+    ORDER BY (embedding::halfvec({dimensions}) <=> (SELECT vector FROM question)) + 0 LIMIT {candidates}
+    """  # noqa: S608 - our own integers
+
+
+def _nearest_hnsw(dimensions: int, max_tier: Tier, sources: str, candidates: int) -> str:
+    """One branch for each tier's index: a condition on several tiers fits none of the partial indexes."""
+    branches = (
+        f"""
+        (SELECT chunk_id, embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) AS distance FROM chunks
+        WHERE tenant = $1 AND tier = {int(tier)} {sources}
+        ORDER BY embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) LIMIT {candidates})
+        """  # noqa: S608 - our own integers
+        for tier in Tier
+        if tier <= max_tier
+    )
+    return f"SELECT * FROM ({'UNION ALL'.join(branches)}) AS tiers ORDER BY distance LIMIT {candidates}"  # noqa: S608
+
+
+# The question's words are OR-ed. Ranking tens of thousands of matches of a common word takes longer than all the rest,
+# so words are taken from the rarest on, while a sample says that about {text_matches} chunks match; all of the words
+# rank what the taken ones match. chunk_id is a hash, so its order is a random one.
+_SEARCH = """
+WITH
+question AS MATERIALIZED (
+    SELECT $2::real[]::halfvec({dimensions}) AS vector
+),
+asked AS MATERIALIZED (
+    SELECT ('''' || replace(replace(word, '\\', '\\\\'), '''', '''''') || '''')::tsquery AS term
+    FROM (
+        SELECT lexeme AS word, positions[1] AS place FROM unnest(to_tsvector('english', $3))
+        UNION ALL SELECT word, 0 FROM unnest($4::text[]) AS word
+    ) AS words
+    ORDER BY place LIMIT 128
+),
+sample AS MATERIALIZED (
+    SELECT words FROM chunks WHERE tenant = $1 ORDER BY chunk_id LIMIT {sample}
+),
+common AS (
+    SELECT term, count(sample.words) AS seen FROM asked LEFT JOIN sample ON sample.words @@ term GROUP BY term
+),
+terms AS MATERIALIZED (
+    SELECT string_agg(term::text, ' | ')::tsquery AS all_words,
+        string_agg(term::text, ' | ') FILTER (WHERE before * $6::bigint <= {text_matches} * size)::tsquery AS rare_words
+    FROM (
+        SELECT term, sum(seen) OVER (ORDER BY seen, term::text) - seen AS before,
+            (SELECT count(*) FROM sample) AS size
+        FROM common
+    ) AS ordered
+),
+nearest AS MATERIALIZED (
+    {nearest}
+),
+by_vector AS (
+    SELECT chunk_id, row_number() OVER (ORDER BY distance, chunk_id) AS vector_rank FROM nearest
+),
+matching AS MATERIALIZED (
+    SELECT chunk_id, ts_rank_cd(words, all_words, 1) AS text_score FROM terms, chunks
+    WHERE tenant = $1 AND tier <= {max_tier} {sources} AND words @@ rare_words
+    LIMIT 2 * {text_matches}
+),
+by_text AS (
+    SELECT chunk_id, row_number() OVER (ORDER BY text_score DESC, chunk_id) AS text_rank FROM matching
+    ORDER BY text_score DESC, chunk_id LIMIT {candidates}
+),
+fused AS (
+    SELECT chunk_id, coalesce(vector_rank, 0) AS vector_rank, coalesce(text_rank, 0) AS text_rank,
+        coalesce(1::float8 / ({rrf_k} + vector_rank), 0) + coalesce(1::float8 / ({rrf_k} + text_rank), 0) AS score
+    FROM by_vector FULL JOIN by_text USING (chunk_id)
+    ORDER BY score DESC, vector_rank NULLS LAST, chunk_id LIMIT $5
+)
+SELECT c.chunk_id, c.source, c.document_id, c.version, d.title, d.uri, c.ordinal, c.headings, c.text, c.tier,
+    f.score, 1 - (c.embedding::halfvec({dimensions}) <=> question.vector) AS similarity,
+    f.vector_rank, f.text_rank
+FROM question, fused AS f
+JOIN chunks AS c ON c.tenant = $1 AND c.chunk_id = f.chunk_id
+JOIN documents AS d ON d.tenant = $1 AND d.source = c.source AND d.document_id = c.document_id
+ORDER BY f.score DESC, f.vector_rank = 0, f.vector_rank, c.chunk_id
+"""

@@ -1,0 +1,162 @@
+"""What the retriever works on: documents cut into chunks, questions with their vectors, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID, uuid5
+
+import numpy as np
+import numpy.typing as npt
+from headrace_privacy import Text, Tier
+from headrace_runtime.errors import Conflict
+
+#: A chunk's or a question's embedding: one axis, single precision, finite, not all zero.
+Vector = npt.NDArray[np.float32]
+
+VectorSearch = Literal["exact", "hnsw"]
+
+# The namespace of chunk ids: whoever has the parts can make the id again.
+_CHUNKS = UUID("5b0d5d0f-8f8e-5a5e-8c0a-6c1f3f0e9d11")
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Which model makes the vectors: its name, how many numbers a vector has, and the hash of its weights."""
+
+    name: str
+    dimensions: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.dimensions} dimensions, {self.hash or 'no hash'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Which document, at which version. Versions count from 1, deletions included."""
+
+    tenant: str
+    source: str
+    document_id: str
+    version: int
+    title: str = field(repr=False)
+    uri: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage with its vector. `ordinal` counts from 0; `headings` stand above it, outermost first."""
+
+    ordinal: int
+    headings: tuple[str, ...] = field(repr=False)
+    text: Text
+    vector: Vector = field(repr=False)
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A document as the index shall hold it. Without chunks it shall be gone."""
+
+    document: Document
+    tier: Tier
+    chunks: tuple[Chunk, ...]
+    embedder: Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What the index holds of a document after a change, read back in the change's own transaction."""
+
+    change: Change
+    chunks: int
+    indexed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to find, for whom, and within which limits. No sources: all of the tenant's."""
+
+    tenant: str
+    text: Text
+    vector: Vector = field(repr=False)
+    embedder: Embedder
+    sources: tuple[str, ...]
+    max_tier: Tier
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage that was found.
+
+    `score` is the fused one; `similarity` the cosine, -1 to 1; the ranks count from 1, 0 when it was not among them.
+    """
+
+    chunk_id: UUID
+    document: Document
+    ordinal: int
+    headings: tuple[str, ...] = field(repr=False)
+    text: Text
+    tier: Tier
+    score: float
+    similarity: float
+    vector_rank: int
+    text_rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How searches are done.
+
+    candidates: how many each of the two searches contributes. rrf_k: the constant of reciprocal rank fusion.
+    exact_below: with fewer visible chunks than this, the nearest vectors are found by looking at all of them.
+    ef_search: how many neighbours HNSW keeps in view. scan_tuples: where an HNSW scan for a rare tenant gives up.
+    text_matches: about how many full-text matches are ranked; the question's commonest words are left out beyond.
+    """
+
+    candidates: int = 40
+    rrf_k: int = 60
+    exact_below: int = 10_000
+    ef_search: int = 100
+    scan_tuples: int = 100_000
+    text_matches: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Passages, best first, and how they were found."""
+
+    passages: tuple[Passage, ...]
+    top_k: int
+    candidates: int
+    rrf_k: int
+    vector_search: VectorSearch
+
+
+def chunk_id(document: Document, ordinal: int) -> UUID:
+    """Returns the id that this chunk of this version always has. The free-form part stands last: no two parts mix."""
+    key = f"{document.tenant}/{document.source}/{document.version}/{ordinal}/{document.document_id}"
+    return uuid5(_CHUNKS, key)
+
+
+def require_same(index: Embedder, given: Embedder) -> None:
+    """Refuses vectors of another embedder than the index's: their distances would mean nothing.
+
+    Raises Conflict, which names both.
+    """
+    if index != given:
+        raise Conflict(f"the index holds vectors of {index}; these are of {given}")
+
+
+def is_usable(vector: Vector, dimensions: int) -> bool:
+    """Whether a cosine can be taken of it: so many finite numbers within half precision's range, not all zero."""
+    return vector.shape == (dimensions,) and bool(np.all(np.abs(vector) < 65504) and np.any(vector))
+
+
+def as_vector(numbers: Sequence[float] | npt.NDArray[np.floating]) -> Vector:
+    """Makes a vector of numbers."""
+    return np.asarray(numbers, dtype=np.float32)
