@@ -1,7 +1,9 @@
+# ruff: noqa: N802  (gRPC names the methods)
 """A Headrace of fakes: real gRPC on a port of its own, ten lines a servicer."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +27,6 @@ from headrace.query.v1.service_pb2_grpc import QueryServiceServicer, add_QuerySe
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
 from headrace.trace.v1 import service_pb2 as traces
 from headrace.trace.v1.service_pb2_grpc import TraceServiceServicer, add_TraceServiceServicer_to_server
-
 from headrace_client import Endpoints
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -245,7 +246,6 @@ async def headrace() -> AsyncIterator[FakeHeadrace]:
 @pytest.fixture
 def free_address() -> Callable[[], str]:
     """An address where nothing answers."""
-    import socket
 
     def find() -> str:
         with socket.socket() as probe:

@@ -6,9 +6,6 @@ from typing import Any
 import grpc
 import pytest
 from headrace.query.v1.service_pb2 import STAGE_GENERATING
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-
 from headrace_client import (
     Answered,
     Client,
@@ -27,6 +24,8 @@ from headrace_client import (
     Unreachable,
     Update,
 )
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 WHO = {"tenant": "demo", "product": "tests"}

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from headrace_client import Endpoints, NotConfigured, find_endpoints
 from headrace_client.endpoints import parse_endpoints
 

@@ -11,10 +11,9 @@ from headrace.document.v1.document_pb2 import Content, DocumentSubmitted
 from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import TIER_1
 from headrace.query.v1.events_pb2 import QuerySubmitted
+from headrace_client import Format, Publisher, Refused
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-
-from headrace_client import Format, Publisher, Refused
 
 ID = UUID("6a1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
 QUERY = QuerySubmitted(query_id=str(ID), tenant="demo", product="docs", text="What?", declared_tier=TIER_1)
@@ -51,8 +50,9 @@ async def test_a_question_travels_as_a_cloud_event() -> None:
         "ce_id": str(ID).encode(),
         "ce_source": b"docs",
         "ce_time": b"2026-11-21T09:00:00Z",
+        "ce_tenant": b"demo",
         "ce_correlationid": str(ID).encode(),
-        "ce_dataclassification": b"tier-1",
+        "ce_dataclassification": b"tier_1",
         "traceparent": f"00-{ID.hex}-{ID.hex[16:]}-01".encode(),
     }
     assert (receipt.partition, receipt.offset, receipt.event_id, receipt.trace_id) == (3, 14, str(ID), ID.hex)

@@ -156,7 +156,7 @@ _KINDS: dict[grpc.StatusCode, Callable[[str, str], HeadraceError]] = {
         f"{s} did not finish in time. Allow it more with --timeout."
     ),
     grpc.StatusCode.RESOURCE_EXHAUSTED: lambda s, w: Overloaded(f"{s} has too much to do: {w}. Try again in a moment."),
-    grpc.StatusCode.NOT_FOUND: lambda s, w: NotFound(f"{s} does not have it: {w}."),
+    grpc.StatusCode.NOT_FOUND: lambda s, w: NotFound(f"{s} answers: {w}."),
     grpc.StatusCode.PERMISSION_DENIED: lambda _, w: Denied(f"The policy forbids it: {w}."),
     grpc.StatusCode.UNAUTHENTICATED: lambda _, w: Denied(f"The caller is not known: {w}."),
     grpc.StatusCode.FAILED_PRECONDITION: lambda s, w: Conflict(f"{s} cannot do that: {w}."),

@@ -26,7 +26,7 @@ from opentelemetry.trace import SpanKind
 from headrace_client.bus import open_producer, send
 from headrace_client.endpoints import find_endpoints
 from headrace_client.errors import Refused, Violation
-from headrace_client.tiers import tier_word
+from headrace_client.tiers import tier_label
 from headrace_client.tracing import new_traceparent, outgoing_span, trace_id_of
 
 M = TypeVar("M", bound=Message)
@@ -81,23 +81,27 @@ class Publisher:
 
     async def query(self, query: QuerySubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
         """Asks a question. The same query id twice yields one answer."""
-        envelope = self._envelope(correlation=query.query_id, tier=query.declared_tier)
+        envelope = self._envelope(tenant=query.tenant, correlation=query.query_id, tier=query.declared_tier)
         return await self._publish(topics.QUERY_SUBMITTED, query, key=query.query_id, envelope=envelope, format=format)
 
     async def document(self, document: DocumentSubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
         """Puts or removes a document. The same submission id twice takes effect once."""
         key = f"{document.tenant}/{document.source}/{document.document_id}"
-        envelope = self._envelope(correlation=key, tier=document.declared_tier)
+        envelope = self._envelope(tenant=document.tenant, correlation=key, tier=document.declared_tier)
         return await self._publish(topics.DOCUMENT_SUBMITTED, document, key=key, envelope=envelope, format=format)
 
     async def feedback(self, feedback: FeedbackSubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
         """Judges an answer. The same feedback id twice counts once."""
         key = feedback.query_id or feedback.trace_id
-        envelope = self._envelope(correlation=key, tier=Tier.TIER_UNSPECIFIED)
+        envelope = self._envelope(tenant=feedback.tenant, correlation=key, tier=Tier.TIER_UNSPECIFIED)
         return await self._publish(topics.FEEDBACK_SUBMITTED, feedback, key=key, envelope=envelope, format=format)
 
-    def _envelope(self, *, correlation: str, tier: Tier.ValueType) -> dict[str, str]:
-        stated = {"ce_correlationid": correlation, "ce_dataclassification": tier_word(tier)}
+    def _envelope(self, *, tenant: str, correlation: str, tier: Tier.ValueType) -> dict[str, str]:
+        stated = {
+            "ce_tenant": tenant,
+            "ce_correlationid": correlation,
+            "ce_dataclassification": tier_label(tier),
+        }
         return {
             "ce_specversion": "1.0",
             "ce_id": str(self._new_id()),
