@@ -49,6 +49,7 @@ HEADERS: Node = {
         "ce_time": {"type": "string", "format": "date-time", "description": "When it was made."},
         "ce_correlationid": {"type": "string", "description": "The query's id, or the document's key."},
         "ce_causationid": {"type": "string", "description": "The id of the event that this one follows from."},
+        "ce_tenant": {"type": "string", "description": "Whose data is inside."},
         "ce_dataclassification": {
             "type": "string",
             "enum": ["public", "tier_1", "tier_2"],

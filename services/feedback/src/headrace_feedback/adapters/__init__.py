@@ -1,0 +1,1 @@
+"""Where the log rests: Postgres, or memory for tests."""

@@ -1,0 +1,44 @@
+"""The composition root: the one place that knows the concrete parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from headrace import topics
+from headrace.feedback.v1.service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from headrace_database import open_database
+from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.service import Service
+from headrace_stream import Ledger, open_bus
+
+from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
+from headrace_feedback.consumers import Consumers
+from headrace_feedback.servicer import FeedbackServicer
+from headrace_feedback.settings import Settings
+
+#: Each event under way holds a connection; the pool has ten.
+IN_FLIGHT = 4
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[Service]:
+    """Opens the service's parts and ties them together."""
+    async with (
+        open_bus(settings.kafka, service="feedback") as bus,
+        open_database(settings.database, schema="feedback") as database,
+    ):
+        ledger = Ledger(database)
+        consumers = Consumers(ledger, PostgresLog)
+        bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
+        bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT)
+        servicer = FeedbackServicer(
+            ledger, PostgresLog, PostgresReader(database), new_id=uuid4, now=lambda: datetime.now(UTC)
+        )
+        async with ledger.relaying(bus):
+            yield Service(
+                bus,
+                [Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService")],
+            )

@@ -1,0 +1,61 @@
+"""The Kafka edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headrace import topics
+from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace_database import Connection
+from headrace_stream import Delivery, Event, Ledger
+
+from headrace_feedback.feedback import Feedback
+from headrace_feedback.handlers import log_interaction, record_feedback
+from headrace_feedback.links import link_to_answer
+from headrace_feedback.ports import Log
+from headrace_feedback.translate import read_answer, read_feedback, to_recorded
+
+
+class Consumers:
+    """Each event takes effect once: it is stored, and what that causes is published, in one transaction."""
+
+    def __init__(self, ledger: Ledger, log_on: Callable[[Connection], Log]) -> None:
+        self._ledger = ledger
+        self._log_on = log_on
+
+    async def on_answer(self, delivery: Delivery[AnswerCompleted]) -> Sequence[Event[Any]]:
+        """Stores the interaction, and joins the feedback that came before it."""
+        traceparent = delivery.arrival.headers.get("traceparent", "")
+        interaction = read_answer(delivery.message, event_id=delivery.event_id, traceparent=traceparent)
+        async with self._ledger.once(delivery, tenant=interaction.tenant) as unit:
+            if unit is not None:
+                log = self._log_on(unit.connection)
+                joined = await log_interaction(interaction, log, now=delivery.received_at)
+                unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
+        return ()
+
+    async def on_feedback(self, delivery: Delivery[FeedbackSubmitted]) -> Sequence[Event[Any]]:
+        """Stores the judgement, joined if its interaction is there."""
+        feedback = read_feedback(delivery.message, now=delivery.received_at)
+        async with self._ledger.once(delivery, tenant=feedback.about.tenant) as unit:
+            if unit is not None:
+                recording = await record_feedback(feedback, self._log_on(unit.connection))
+                link_to_answer(recording.interaction)
+                if recording.is_new:
+                    unit.emit(_recorded(delivery, recording.feedback))
+        return ()
+
+
+def _recorded(delivery: Delivery[Any], feedback: Feedback, *, ordinal: int = 0) -> Event[FeedbackRecorded]:
+    message = to_recorded(feedback)
+    return delivery.follow(
+        topics.FEEDBACK_RECORDED,
+        message,
+        key=message.query_id or message.trace_id,
+        tenant=message.tenant,
+        tier=feedback.tier,
+        correlation_id=message.query_id,
+        ordinal=ordinal,
+    )

@@ -1,0 +1,47 @@
+"""Feedback: one person's judgement of one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from headrace_privacy import Tier
+
+from headrace_feedback.interaction import Known
+
+Kind = Literal["thumb", "rating", "comment", "correction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Which answer is meant: by its query, or by the trace that followed it. Where both are given the query wins."""
+
+    tenant: str
+    query_id: UUID | None
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is stored. `score`: 1 or -1 for a thumb, 1 to 5 for a rating, 0 for words. `record`: the whole submission.
+
+    `joined_at` is None while the interaction is unknown: the answer may still be on its way.
+    """
+
+    feedback_id: UUID
+    about: Reference
+    subject: str
+    kind: Kind
+    score: int
+    submitted_at: datetime | None
+    recorded_at: datetime
+    record: bytes = field(repr=False)
+    joined_at: datetime | None = None
+    tier: Tier = Tier.TIER_2  # the interaction's, once it is known
+
+    def joined_to(self, interaction: Known, at: datetime) -> Feedback:
+        """The same feedback, with its interaction found."""
+        about = Reference(self.about.tenant, interaction.query_id, interaction.trace_id or self.about.trace_id)
+        return replace(self, about=about, joined_at=at, tier=interaction.tier)

@@ -1,0 +1,107 @@
+"""An interaction: a question, its answer, and all that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from headrace_privacy import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A prompt, model, variant or embedder, by name and version; empty where the answer did without."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read, written and read from a cache, and the cost in millionths of a US dollar."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cost_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkUse:
+    """How an answer used a chunk. `rank`: its place among the retrieved, from 1; `citation`: its number, or 0."""
+
+    chunk_id: str
+    document_version: int
+    source: str
+    document_id: str
+    tier: Tier
+    rank: int
+    citation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """What is logged. `record` is the whole event (AnswerCompleted); the rest is taken from it, to be searched by.
+
+    `timings_ms` has the milliseconds in each service, and "total" from acceptance to completion. `traceparent` is the
+    W3C context of the event, so that what happens days later can link to it.
+    """
+
+    tenant: str
+    query_id: UUID
+    trace_id: str
+    traceparent: str
+    answer_event_id: UUID
+    product: str
+    subject: str
+    conversation_id: str
+    tier: Tier
+    grounding: str
+    finish_reason: str
+    prompt: Versioned
+    model: Versioned
+    provider: str
+    variant: Versioned
+    embedder: Versioned
+    usage: Usage
+    time_to_first_token_ms: float
+    timings_ms: Mapping[str, float]
+    chunks: tuple[ChunkUse, ...]
+    accepted_at: datetime | None
+    completed_at: datetime
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What feedback needs to know of the interaction that it judges."""
+
+    query_id: UUID
+    trace_id: str
+    tier: Tier
+    traceparent: str
+
+    @classmethod
+    def of(cls, interaction: Interaction) -> Known:
+        """Takes it from a whole interaction."""
+        return cls(interaction.query_id, interaction.trace_id, interaction.tier, interaction.traceparent)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An interaction as it rests: the event's bytes and when they were stored."""
+
+    query_id: UUID
+    record: bytes = field(repr=False)
+    stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """One line of the tally."""
+
+    tenant: str
+    query_id: UUID
+    answer_event_id: UUID

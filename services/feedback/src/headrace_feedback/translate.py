@@ -1,0 +1,269 @@
+"""Between the wire and the domain. Whatever is wrong with a message is found here, all of it at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted, JudgementKind, Thumb
+from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
+from headrace.query.v1.answer_pb2 import AnswerCompleted, Grounding
+from headrace.query.v1.query_pb2 import Query
+from headrace_privacy import Tier
+from headrace_runtime.errors import Rejected, Violation
+
+from headrace_feedback.feedback import Feedback, Kind, Reference
+from headrace_feedback.interaction import ChunkUse, Interaction, Usage, Versioned
+
+TENANT = re.compile(r"[a-z0-9_-]{1,64}")
+TRACE = re.compile(r"(?!0{32})[0-9a-f]{32}")
+SUBJECT_CHARACTERS = 128
+RATINGS = range(1, 6)
+#: The longest comment and the longest correction, in characters.
+WORDS = {"comment": 4_000, "correction": 8_000}
+
+_SCORES = {Thumb.THUMB_UP: 1, Thumb.THUMB_DOWN: -1}
+_KINDS: dict[Kind, JudgementKind.ValueType] = {
+    "thumb": JudgementKind.JUDGEMENT_KIND_THUMB,
+    "rating": JudgementKind.JUDGEMENT_KIND_RATING,
+    "comment": JudgementKind.JUDGEMENT_KIND_COMMENT,
+    "correction": JudgementKind.JUDGEMENT_KIND_CORRECTION,
+}
+
+
+def read_feedback(message: FeedbackSubmitted, *, now: datetime, path: str = "") -> Feedback:
+    """Reads a judgement. `path` goes before the names of fields, "feedback.". Raises Rejected with each wrong field."""
+    violations = [*_check_reference(message, path), *_check_feedback(message, path)]
+    if violations:
+        raise Rejected(*violations)
+    return Feedback(
+        feedback_id=UUID(message.feedback_id),
+        about=_reference(message.tenant, message.query_id, message.trace_id),
+        subject=message.subject,
+        kind=_kind(message),
+        score=_score(message),
+        submitted_at=_moment(message, "submitted_at"),
+        recorded_at=now,
+        record=message.SerializeToString(),
+    )
+
+
+def read_reference(tenant: str, query_id: str, trace_id: str) -> Reference:
+    """Reads which interaction is meant. Raises Rejected with each wrong field."""
+    violations = list(_check_reference(FeedbackSubmitted(tenant=tenant, query_id=query_id, trace_id=trace_id), ""))
+    if violations:
+        raise Rejected(*violations)
+    return _reference(tenant, query_id, trace_id)
+
+
+def _reference(tenant: str, query_id: str, trace_id: str) -> Reference:
+    return Reference(tenant, UUID(query_id) if query_id else None, trace_id.lower())
+
+
+def read_tenant(tenant: str) -> str:
+    """Reads a tenant that may be left out. Raises Rejected."""
+    if tenant and not TENANT.fullmatch(tenant):
+        raise Rejected(_bad_tenant("tenant"))
+    return tenant
+
+
+def _bad_tenant(field: str) -> Violation:
+    return Violation(field, "unknown_value", "A tenant is 1 to 64 of a-z, 0-9, _ and -.")
+
+
+def _check_reference(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
+    if not message.tenant:
+        yield Violation(f"{path}tenant", "missing", "Say whose query it is.")
+    elif not TENANT.fullmatch(message.tenant):
+        yield _bad_tenant(f"{path}tenant")
+    if not message.query_id and not message.trace_id:
+        yield Violation(f"{path}query_id", "missing", "Give the query's id, or its trace id.")
+    if message.query_id and not _is_uuid(message.query_id):
+        yield Violation(f"{path}query_id", "not_a_uuid", "The query's id is a UUID.")
+    if message.trace_id and not TRACE.fullmatch(message.trace_id.lower()):
+        yield Violation(f"{path}trace_id", "unknown_value", "A trace id is 32 hex digits, not all of them 0.")
+
+
+def _check_feedback(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
+    if not message.feedback_id:
+        yield Violation(f"{path}feedback_id", "missing", "Choose a UUID, so that the same feedback counts once.")
+    elif not _is_uuid(message.feedback_id):
+        yield Violation(f"{path}feedback_id", "not_a_uuid", "The feedback's id is a UUID.")
+    if "\0" in message.subject:
+        yield Violation(f"{path}subject", "has_nul", "The subject holds a NUL character.")
+    if len(message.subject) > SUBJECT_CHARACTERS:
+        yield Violation(f"{path}subject", "too_long", f"The subject has at most {SUBJECT_CHARACTERS} characters.")
+    if not _is_moment(message, "submitted_at"):
+        yield Violation(f"{path}submitted_at", "unknown_value", "The time lies outside the years 1 to 9999.")
+    yield from _check_judgement(message, path)
+
+
+def _check_judgement(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
+    match message.WhichOneof("judgement"):
+        case None:
+            yield Violation(f"{path}judgement", "missing", "Give a thumb, a rating, a comment or a correction.")
+        case "thumb" if message.thumb not in _SCORES:
+            yield Violation(f"{path}thumb", "unknown_value", "A thumb is THUMB_UP or THUMB_DOWN.")
+        case "rating" if message.rating not in RATINGS:
+            yield Violation(f"{path}rating", "unknown_value", "A rating is 1 to 5.")
+        case "comment" | "correction" as name:
+            yield from _check_words(getattr(message, name), name, f"{path}{name}")
+
+
+def _check_words(words: str, name: str, field: str) -> Iterator[Violation]:
+    if not words.strip():
+        yield Violation(field, "empty", f"The {name} is empty.")
+    if len(words) > WORDS[name]:
+        yield Violation(field, "too_long", f"The {name} has at most {WORDS[name]} characters.")
+    if "\0" in words:
+        yield Violation(field, "has_nul", f"The {name} holds a NUL character.")
+
+
+def _kind(message: FeedbackSubmitted) -> Kind:
+    kind = message.WhichOneof("judgement")
+    assert kind is not None
+    return kind
+
+
+def _score(message: FeedbackSubmitted) -> int:
+    return _SCORES[message.thumb] if message.HasField("thumb") else message.rating
+
+
+def to_recorded(feedback: Feedback) -> FeedbackRecorded:
+    """Makes the event: everything but the words."""
+    recorded_at = Timestamp()
+    recorded_at.FromDatetime(feedback.joined_at or feedback.recorded_at)
+    return FeedbackRecorded(
+        feedback_id=str(feedback.feedback_id),
+        tenant=feedback.about.tenant,
+        query_id=str(feedback.about.query_id or ""),
+        trace_id=feedback.about.trace_id,
+        kind=_KINDS[feedback.kind],
+        score=feedback.score,
+        tier=WireTier.ValueType(feedback.tier.value),
+        recorded_at=recorded_at,
+    )
+
+
+def read_answer(message: AnswerCompleted, *, event_id: UUID, traceparent: str = "") -> Interaction:
+    """Reads an answer. Raises Rejected when it does not say whose, which or when; the rest may be missing."""
+    violations = list(_check_answer(message))
+    if violations:
+        raise Rejected(*violations)
+    query = message.query
+    return Interaction(
+        tenant=query.tenant,
+        query_id=UUID(query.query_id),
+        trace_id=message.trace_id.lower(),
+        traceparent=traceparent,
+        answer_event_id=event_id,
+        product=query.product,
+        subject=query.subject,
+        conversation_id=query.conversation_id,
+        tier=Tier.of(message.tier),
+        grounding=_grounding(message.grounding),
+        finish_reason=message.finish_reason,
+        prompt=Versioned(message.prompt.name, message.prompt.version),
+        model=Versioned(message.model.name, message.model.version),
+        provider=message.model.provider,
+        variant=Versioned(message.variant.name, message.variant.version),
+        embedder=Versioned(message.embedder.name, message.embedder.hash),
+        usage=Usage(
+            message.usage.input_tokens,
+            message.usage.output_tokens,
+            message.usage.cached_input_tokens,
+            message.usage.cost_micro_usd,
+        ),
+        time_to_first_token_ms=message.time_to_first_token_ms,
+        timings_ms=timings_ms(query, message.completed_at),
+        chunks=tuple(_chunks(message)),
+        accepted_at=_moment(query, "accepted_at"),
+        completed_at=message.completed_at.ToDatetime(tzinfo=UTC),
+        record=message.SerializeToString(),
+    )
+
+
+def _check_answer(message: AnswerCompleted) -> Iterator[Violation]:
+    query = message.query
+    if not TENANT.fullmatch(query.tenant):
+        yield _bad_tenant("query.tenant") if query.tenant else Violation("query.tenant", "missing", "Whose query?")
+    if not _is_uuid(query.query_id):
+        yield Violation("query.query_id", "not_a_uuid", "The query's id is a UUID.")
+    if not message.HasField("completed_at"):
+        yield Violation("completed_at", "missing", "When was it finished?")
+    elif not _is_moment(message, "completed_at"):
+        yield Violation("completed_at", "unknown_value", "The time lies outside the years 1 to 9999.")
+    if not _is_moment(query, "accepted_at"):
+        yield Violation("query.accepted_at", "unknown_value", "The time lies outside the years 1 to 9999.")
+    for field in ("product", "subject", "conversation_id"):
+        if "\0" in getattr(query, field):
+            yield Violation(f"query.{field}", "has_nul", "It holds a NUL character.")
+
+
+def timings_ms(query: Query, completed_at: Timestamp) -> dict[str, float]:
+    """Milliseconds in each service, and "total" from acceptance to completion."""
+    spent = {hop.service: _milliseconds(hop.received_at, hop.finished_at) for hop in query.hops}
+    if query.HasField("accepted_at"):
+        spent["total"] = _milliseconds(query.accepted_at, completed_at)
+    return spent
+
+
+def _milliseconds(start: Timestamp, end: Timestamp) -> float:
+    return (end.ToNanoseconds() - start.ToNanoseconds()) / 1e6
+
+
+def _chunks(message: AnswerCompleted) -> Iterator[ChunkUse]:
+    """Each chunk once: the retrieved by their rank, then what is cited beside them, should there ever be any."""
+    citations: dict[str, int] = {}
+    for citation in message.citations:
+        citations.setdefault(citation.chunk.chunk_id, citation.number)
+    ranks = {chunk.chunk_id: rank for rank, chunk in enumerate(message.retrieved, start=1)}
+    chunks = {chunk.chunk_id: chunk for chunk in [*(c.chunk for c in message.citations), *message.retrieved]}
+    for chunk_id, chunk in chunks.items():
+        yield ChunkUse(
+            chunk_id=chunk_id,
+            document_version=chunk.version,
+            source=chunk.source,
+            document_id=chunk.document_id,
+            tier=Tier.of(chunk.tier),
+            rank=ranks.get(chunk_id, 0),
+            citation=citations.get(chunk_id, 0),
+        )
+
+
+def _grounding(number: int) -> str:
+    """The name in lower case, "not_in_sources"; "unspecified" for a number that this version does not know."""
+    known = number in Grounding.values()
+    return Grounding.Name(Grounding.ValueType(number if known else 0)).removeprefix("GROUNDING_").lower()
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        UUID(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_moment(message: Message, field: str) -> bool:
+    try:
+        _moment(message, field)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _moment(message: Message, field: str) -> datetime | None:
+    """A timestamp in UTC; None when it is not set. Raises ValueError or OverflowError for one that no calendar has."""
+    return getattr(message, field).ToDatetime(tzinfo=UTC) if message.HasField(field) else None
+
+
+def to_timestamp(moment: datetime) -> Timestamp:
+    """Writes a moment."""
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made
