@@ -25,9 +25,17 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def read_migrations(folder: Path, *, prefix: str = "") -> list[Migration]:
-    """Reads NNNN_*.sql of a folder in order; `prefix` keeps the names of two folders apart."""
-    return [Migration(f"{prefix}{path.stem}", path.read_text()) for path in sorted(folder.glob("[0-9]*.sql"))]
+def read_migrations(folder: Path) -> list[Migration]:
+    """Reads <part>/migrations/NNNN_*.sql in order, named "<part>/NNNN_…"."""
+    return [
+        Migration(f"{folder.parent.name}/{path.stem}", path.read_text()) for path in sorted(folder.glob("[0-9]*.sql"))
+    ]
+
+
+def migrations_of(service: str, *, root: Path) -> list[Migration]:
+    """Reads what a service's schema is made of, from a checkout: the ledger and its own tables, if it has any."""
+    own = read_migrations(root / "services" / service / "migrations")
+    return [*read_migrations(root / "libs" / "stream" / "migrations"), *own] if own else []
 
 
 async def migrate(

@@ -31,7 +31,7 @@ from opentelemetry.trace import SpanKind
 
 from headrace_stream.codec import decode
 from headrace_stream.envelope import Event, M, readable_headers
-from headrace_stream.offsets import Beginnings, OffsetTracker
+from headrace_stream.offsets import CAREFUL_AFTER, Beginnings, OffsetTracker
 from headrace_stream.worker import Handler, Record, Refuser, Worker, group_of
 
 if TYPE_CHECKING:
@@ -288,6 +288,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._suspects: dict[TopicPartition, Beginnings] = {}
+        self._began: dict[TopicPartition, Beginnings] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_paused = False
 
@@ -302,6 +303,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._worker.waiting.clear()
         await self._worker.drain(drain_seconds)
         await self._commit()
+        await self._withdraw_beginnings(list(self._began))
         await self._consumption.stop()
 
     def ready(self) -> bool:
@@ -313,25 +315,39 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._worker.forget({partition.partition for partition in revoked})
         await self._worker.drain(HANDOVER_SECONDS)
         await self._commit()
+        await self._withdraw_beginnings(revoked)
         for partition in revoked:
             self._trackers.pop(partition, None)
             self._committed.pop(partition, None)
             self._suspects.pop(partition, None)
+            self._began.pop(partition, None)
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        """Counts this beginning, before any work, so that a record that ends the process is found out."""
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:  # noqa: ARG002
+        """Starts anew: what was paused is not."""
         self._is_paused = False
-        if not assigned:
-            return
-        for partition, beginnings in (await self._bus.beginnings(self._group, assigned)).items():
-            again = beginnings.again()
-            self._committed[partition] = again.offset
-            if again.is_suspicious:
-                log.warning("taking one at a time", topic=partition.topic, partition=partition.partition)
-                self._suspects[partition] = again
-            if again.is_hopeless:
-                self._worker.condemn(partition.partition, again.offset, again.count)
-            await self._commit_offsets({partition: OffsetAndMetadata(again.offset, again.metadata())})
+
+    async def _count_beginning(self, partition: TopicPartition, first: int) -> None:
+        """Counts that work begins here, before it does, so that a record that ends the process is found out."""
+        known = (await self._bus.beginnings(self._group, [partition])).get(partition)
+        again = (known if known and known.offset == first else Beginnings(first, 0)).again()
+        self._began[partition] = again
+        self._committed[partition] = first
+        if again.is_suspicious:
+            log.warning("taking one at a time", topic=partition.topic, partition=partition.partition)
+            self._suspects[partition] = again
+        if again.is_hopeless:
+            self._worker.condemn(partition.partition, first, again.count)
+        await self._commit_offsets({partition: OffsetAndMetadata(first, again.metadata())})
+
+    async def _withdraw_beginnings(self, partitions: list[TopicPartition]) -> None:
+        """Takes back the count of those that got nowhere: an orderly end says nothing against the record."""
+        withdrawn = {
+            partition: OffsetAndMetadata(began.offset, Beginnings(began.offset, began.count - 1).metadata())
+            for partition in partitions
+            if (began := self._began.get(partition)) and self._committed.get(partition) == began.offset
+        }
+        if withdrawn:
+            await self._commit_offsets(withdrawn)
 
     async def _poll_for_ever(self) -> None:
         while not self._worker.stopped_by:
@@ -345,6 +361,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._pause_or_resume()
         limit = 1 if self._suspects else RECORDS_A_POLL
         batches = await self._consumption.live.getmany(timeout_ms=POLL_MILLISECONDS, max_records=limit)
+        for partition in [partition for partition in batches if partition not in self._began]:
+            await self._count_beginning(partition, batches[partition][0].offset)
+            if partition in self._suspects and len(batches[partition]) > 1:
+                self._consumption.live.seek(partition, batches.pop(partition)[0].offset)
         records = [record for batch in batches.values() for record in batch]
         for record in records:
             self._tracker(record).begin(record.offset)
@@ -363,7 +383,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if record.offset >= suspect.offset + self._in_flight:
             del self._suspects[partition]
         else:
-            next_one = Beginnings(record.offset + 1, suspect.count if record.offset < suspect.offset else 3)
+            next_one = Beginnings(record.offset + 1, CAREFUL_AFTER + 1)
             await self._commit_offsets({partition: OffsetAndMetadata(next_one.offset, next_one.metadata())})
 
     def _pause_or_resume(self) -> None:

@@ -75,7 +75,7 @@ class Worker(Generic[M]):
     stopped_by: str = ""
     _under_way: dict[asyncio.Task[None], Record] = field(default_factory=dict)
     _last_of_key: dict[bytes, asyncio.Task[None]] = field(default_factory=dict)
-    _deferred: set[Record] = field(default_factory=set)
+    _deferred: set[tuple[int, int]] = field(default_factory=set)
     _failed_in_a_row: int = 0
     _crashes: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -142,7 +142,7 @@ class Worker(Generic[M]):
         try:
             outcome = await self._until_settled(record)
         finally:
-            self._deferred.discard(record)
+            self._deferred.discard((record.partition, record.offset))
             up_down_counter("headrace.events.in_flight").add(-1, labels)
         counter("headrace.events.handled").add(1, {**labels, "outcome": outcome})
         histogram("headrace.events.duration").record((self.now() - started).total_seconds(), labels)
@@ -165,7 +165,7 @@ class Worker(Generic[M]):
         if not self._deferred:
             log.warning("waiting", topic=self.topic.name, reason=str(busy))
         counter("headrace.events.deferred").add(1, {"messaging.destination.name": self.topic.name})
-        self._deferred.add(record)
+        self._deferred.add((record.partition, record.offset))
         await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         return min(backoff * 2, LONGEST_BACKOFF)
 
