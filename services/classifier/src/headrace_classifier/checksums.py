@@ -1,0 +1,56 @@
+"""Arithmetic that tells a real number from one that only looks like it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+#: What doubling a digit and adding the digits of the result gives, by digit.
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+#: Issuers by the leading digits, with the lengths that they use (ISO/IEC 7812 and the networks' public tables):
+#: first and last prefix, lengths.
+_ISSUERS = (
+    (range(4, 5), (13, 16, 19)),  # Visa
+    (range(51, 56), (16,)),  # Mastercard
+    (range(2221, 2721), (16,)),  # Mastercard's second range
+    (range(34, 35), (15,)),  # American Express
+    (range(37, 38), (15,)),
+    (range(300, 306), (14,)),  # Diners Club
+    (range(36, 37), (14,)),
+    (range(38, 40), (14, 16)),
+    (range(6011, 6012), (16, 19)),  # Discover
+    (range(644, 660), (16, 19)),
+    (range(3528, 3590), (16, 19)),  # JCB
+    (range(62, 63), (16, 17, 18, 19)),  # UnionPay
+    (range(50, 51), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
+    (range(56, 59), (12, 13, 14, 15, 16, 17, 18, 19)),
+    (range(60, 64), (16, 19)),  # RuPay, Maestro
+    (range(67, 68), (12, 13, 14, 15, 16, 17, 18, 19)),
+)
+
+
+def luhn(digits: str) -> bool:
+    """Says whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1, annex B)."""
+    total = sum(int(digit) for digit in digits[-1::-2])
+    return (total + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])) % 10 == 0
+
+
+def is_card_number(digits: str) -> bool:
+    """Says whether `digits` (0-9 only) can be a payment card: an issuer's prefix and length, and the check digit.
+
+    All digits alike are a placeholder, not a card.
+    """
+    return len(set(digits)) > 1 and _has_issuer(digits) and luhn(digits)
+
+
+def _has_issuer(digits: str) -> bool:
+    return any(
+        len(digits) in lengths and int(digits[: len(str(prefixes.start))]) in prefixes for prefixes, lengths in _ISSUERS
+    )
+
+
+def entropy(value: str) -> float:
+    """Returns Shannon's entropy of the characters, in bits a character; 0.0 for an empty string."""
+    counts = Counter(value).values()
+    return sum(n / len(value) * math.log2(len(value) / n) for n in counts)

@@ -1,0 +1,194 @@
+"""Personal data: how a candidate of each kind looks, who makes sure of it, and what looks the same but is not.
+
+A rule's pattern is RE2's and cheap; its recogniser is asked only about what the pattern found, and its `means` says
+whether the place can mean a person at all: documentation's addresses, version numbers and slices do not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Looks at a candidate and at the few characters before and behind it.
+Means = Callable[[str, str, str], bool]
+
+
+def _always(_candidate: str, _before: str, _behind: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalRule:
+    """One way in which one kind of personal data is written.
+
+    name: of the findings; several rules may share one. pattern: its first group, where it has one, is the candidate.
+    recogniser: the key of the one who is asked. score: how sure it must be, 0 to 1; a rule whose pattern asks for the
+    right words beside the number can do with less. longest: in bytes; what is longer is cut at its beginning.
+    """
+
+    name: str
+    pattern: str
+    recogniser: str
+    score: float = 0.4
+    means: Means = _always
+    longest: int = 96
+
+
+# -- mail ------------------------------------------------------------------------------------------------------------
+
+#: Reserved for documentation and tests (RFC 2606, RFC 6761).
+_RESERVED_DOMAINS = re.compile(r"(?i)(?:^|\.)(?:example(?:\.(?:com|net|org|edu))?|test|invalid|localhost|local)\.?\Z")
+
+
+def _is_mailbox(candidate: str, _before: str, behind: str) -> bool:
+    """Not a documentation domain, and not the `git@host:path` of a repository."""
+    local, _, domain = candidate.rpartition("@")
+    if local.lower() in {"git", "hg", "svn"} and behind.startswith((":", "/")):
+        return False
+    return not _RESERVED_DOMAINS.search(domain)
+
+
+# -- addresses of machines -------------------------------------------------------------------------------------------
+
+#: Reserved for documentation (RFC 5737, RFC 3849, RFC 9637) and for benchmarks (RFC 2544).
+_RESERVED_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32", "3fff::/20")
+)
+_VERSION_BEFORE = re.compile(r"(?i)(?:\bversion:?\s*|\bv\.?\s*|\brelease:?\s*|[=<>~^!]=?\s*|\bOID:?\s*|[\w.]\.)\Z")
+
+
+def _is_address(candidate: str, before: str, behind: str) -> bool:
+    """An address that one machine can have: no loopback, netmask, documentation, slice or version number."""
+    address = _parse_address(candidate)
+    if address is None or any(address in network for network in _RESERVED_NETWORKS):
+        return False
+    # IPv6 calls all but 2000::/3 and the private ranges reserved: so `x[1::2]` is none, whatever it looks like.
+    if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved:
+        return False
+    return not address.is_link_local and not _is_version(candidate, before, behind)
+
+
+def _parse_address(candidate: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(candidate.split("/", maxsplit=1)[0].split("%", maxsplit=1)[0])
+    except ValueError:
+        return None
+
+
+def _is_version(candidate: str, before: str, behind: str) -> bool:
+    """Four small numbers are a version where the words say so, or where a fifth number follows. 0.x.y.z is no host."""
+    if ":" in candidate:
+        return False
+    longer = re.match(r"\.\d", behind) is not None
+    return longer or candidate.startswith(("0.", "255.")) or _VERSION_BEFORE.search(before) is not None
+
+
+_EMPTY_MAC = frozenset({"000000000000", "FFFFFFFFFFFF"})
+
+
+def _is_device(candidate: str, before: str, behind: str) -> bool:
+    """A network card's address: not one of a longer row of bytes such as a fingerprint."""
+    digits = re.sub(r"[^0-9A-Fa-f]", "", candidate).upper()
+    return digits not in _EMPTY_MAC and not before.endswith((":", "-")) and not behind.startswith((":", "-"))
+
+
+# -- telephones ------------------------------------------------------------------------------------------------------
+
+_DATE = re.compile(
+    r"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:0?[1-9]|[12]\d|3[01])(?!\d)"
+    r"|^\d{1,2}[-./]\d{1,2}[-./](?:\d\d|\d{4})\Z"
+)
+
+
+def _is_number_to_call(candidate: str, before: str, behind: str) -> bool:
+    """Not a date, not part of a longer number or of a dotted, dashed or hexadecimal one (a version, a UUID)."""
+    if _DATE.search(candidate) or re.search(r"\w[-.]?\Z", before[-2:]):
+        return False
+    return re.match(r"[-.]?\w", behind) is None and len({c for c in candidate if c.isdigit()}) > 1
+
+
+#: What people write before a number to call. `call` alone is code's word as well: it needs somebody to be called.
+_CALLING = (
+    r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
+    r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
+    r"(?: (?:me|us|him|her|them|back|at|on|now|please|the|customer|client))+"
+    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b[^\d+\n]{0,24}"
+)
+_GAP = r"[ \x{A0}./\x{2010}-\x{2015}-]"
+
+# -- national numbers ------------------------------------------------------------------------------------------------
+
+
+def _stands_alone(_candidate: str, before: str, behind: str) -> bool:
+    """Not part of a longer dotted, dashed or decimal number."""
+    return re.search(r"\w[-.,:/]?\Z|[-+]\Z", before[-2:]) is None and re.match(r"[-.,:/]?\w", behind) is None
+
+
+def _said(name: str, words: str, number: str, score: float = 0.01) -> PersonalRule:
+    """A rule for a number that means nothing without one of these words before it, on the same line."""
+    return PersonalRule(name, rf"(?i:\b(?:{words})\b)[^\d\n]{{0,32}}?\b({number})\b", name, score)
+
+
+def _shaped(name: str, pattern: str) -> PersonalRule:
+    """A rule for a number whose shape and check digits say enough, unless it is part of a longer one."""
+    return PersonalRule(name, rf"\b{pattern}\b", name, means=_stands_alone)
+
+
+PERSONAL_RULES: tuple[PersonalRule, ...] = (
+    PersonalRule(
+        "email",
+        r"[\pL\pN.!#$%&'*+/=?^_`{|}~-]+@[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)+",
+        "email",
+        means=_is_mailbox,
+        longest=320,
+    ),
+    PersonalRule("ip-address", r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}\b)?", "ip-address", means=_is_address),
+    PersonalRule("ip-address", r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*", "ip-address", means=_is_address),
+    PersonalRule("mac-address", r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b", "mac-address", means=_is_device),
+    PersonalRule("mac-address", r"\b[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}\b", "mac-address", means=_is_device),
+    PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-abroad", means=_is_number_to_call),
+    PersonalRule(
+        "phone",
+        rf"(?:\b1{_GAP})?(?:\(\s?[2-9]\d\d\s?\){_GAP}?|\b[2-9]\d\d{_GAP})[2-9]\d\d{_GAP}\d{{4}}\b",
+        "phone",
+        means=_is_number_to_call,
+    ),
+    PersonalRule("phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone", means=_is_number_to_call),
+    PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone", means=_is_number_to_call),
+    PersonalRule("iban", r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b", "iban"),
+    PersonalRule("crypto-wallet", r"\b(?:bc1[a-z0-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})\b", "crypto-wallet"),
+    _shaped("us-ssn", r"\d{3}-\d{2}-\d{4}"),
+    _said("us-ssn", r"ssns?|social security|soc\.? sec\.?", r"\d{3}[ .]?\d{2}[ .]?\d{4}"),
+    _shaped("us-itin", r"9\d{2}-[5-9]\d-\d{4}"),
+    _said("us-itin", r"itin|taxpayer(?: id(?:entification)?)?", r"9\d{2}[ -]?[5-9]\d[ -]?\d{4}"),
+    _said("us-passport", r"passport", r"[A-Z]?\d{8,9}"),
+    _said(
+        "us-driver-license",
+        r"driv(?:er|ing)(?:'?s)? licen[cs]e|licen[cs]e (?:no\.?|number)",
+        r"[A-Z]{0,2}\d{4,14}",
+    ),
+    _said("us-bank-account", r"(?:bank|checking|savings) account|account (?:no\.?|number|#)", r"\d{8,17}"),
+    _said("us-medical-license", r"dea", r"[A-Z]{2}\d{7}"),
+    _shaped("uk-nhs", r"\d{3}[ -]\d{3}[ -]\d{4}"),
+    _said("uk-nhs", r"nhs|patient|health (?:service|number)", r"\d{10}"),
+    _shaped("uk-nino", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]"),
+    _shaped("es-nif", r"\d{8}-?[A-HJ-NP-TV-Z]"),
+    _shaped("es-nie", r"[XYZ]-?\d{7}-?[A-HJ-NP-TV-Z]"),
+    _shaped("it-fiscal-code", r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"),
+    _said("pl-pesel", r"pesel", r"\d{11}"),
+    _said(
+        "de-tax-id",
+        r"steuer-?id(?:entifikationsnummer)?|steuernummer|idnr|tax id",
+        r"\d{2} ?\d{3} ?\d{3} ?\d{3}",
+    ),
+    _said("in-aadhaar", r"aadhaa?r|uidai", r"\d{4}[ -]?\d{4}[ -]?\d{4}"),
+    _said("in-pan", r"pan|permanent account", r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", 0.4),
+    _shaped("sg-nric", r"[STFGM]\d{7}[A-Z]"),
+    _shaped("fi-hetu", r"\d{6}[-+A]\d{3}[0-9A-FHJ-NPR-Y]"),
+    _said("au-tfn", r"tfn|tax file", r"\d{3} ?\d{3} ?\d{3}"),
+    _said("au-medicare", r"medicare", r"[2-6]\d{3} ?\d{5} ?\d"),
+    _shaped("kr-rrn", r"\d{6}-[1-4]\d{6}"),
+)

@@ -1,0 +1,172 @@
+"""The secrets that we know: how each looks, and what makes sure that it is one.
+
+The order is the rank: where two rules fire on one place, the first names the placeholder, so the specific ones come
+before the general ones. Every pattern runs in linear time. The formats are the issuers' published ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace_classifier.checksums import entropy, is_card_number
+from headrace_classifier.patterns import Resume, after, within
+
+#: Looks at what a pattern matched, and says whether it is a secret.
+Accept = Callable[[str], bool]
+
+
+def _always(_value: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRule:
+    """One kind of secret. `pattern` is RE2's; its first group, where it has one, is the part to mask."""
+
+    name: str
+    pattern: str
+    accept: Accept = _always
+    resume: Resume = after
+
+
+def _is_random(value: str) -> bool:
+    """A key has letters and digits and no rhythm; a name such as "sk-learn-estimator-checks" has not."""
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and entropy(value) >= 3.0
+
+
+def _is_json_web_token(value: str) -> bool:
+    """The first part of a token is a JSON object that names its algorithm (RFC 7515, section 4)."""
+    head = value.split(".", 1)[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(header, dict) and ("alg" in header or "enc" in header)
+
+
+def _is_url_password(value: str) -> bool:
+    """Whatever stands between colon and at-sign, "password" too, except what is filled in later: `{pw}`, `$PW`."""
+    return value.isalpha() or not _PLACEHOLDERS.match(value)
+
+
+def _is_card(value: str) -> bool:
+    return is_card_number("".join(c for c in value if c.isdigit()))
+
+
+#: Whoever writes one of these means "put yours here".
+_PLACEHOLDERS = re.compile(
+    r"""(?ix) ^(?: [x*.•?_-]+ | \.{3,} | <.*> | \[.*\] | \{.*\} | %[(s{].* | \$[a-z_({].* | @[a-z_{].*
+    | (?:your|my|the|some|an?|new|old|example|sample|dummy|fake|test)?[\s_-]*
+      (?:password|passwd|pwd|passphrase|secret|token|api[\s_-]?key|key|credential|value|string|here)s?
+      (?:[\s_-]*(?:here|goes[\s_-]here|value|string))?
+    | changeme | redacted | masked | hidden | none | null | nil | true | false | undefined | required | optional
+    | str(?:ing)? | bytes | int(?:eger)? | bool(?:ean)? )\Z"""
+)
+#: A name, a call, an index or an attribute: code that fetches a secret, and is none.
+_CODE = re.compile(r"^(?:[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)*)(?:[(\[{].*)?[)\],;]*\Z", re.DOTALL)
+
+
+def is_secret_literal(value: str) -> bool:
+    """Says whether a quoted value that stands where a password belongs is one: not a placeholder, not a prompt."""
+    text = value.strip()
+    return len(text) >= 5 and not _PLACEHOLDERS.match(text) and not text.endswith(":") and entropy(text) >= 2.0
+
+
+def is_secret_word(value: str) -> bool:
+    """Says whether an unquoted value that stands where a password belongs is one.
+
+    It must hold both letters and something that names seldom have, and must not be code.
+    """
+    text = value.rstrip(".,;:!?)]}")
+    if len(text) < 6 or _PLACEHOLDERS.match(text) or entropy(text) < 2.0:
+        return False
+    has_letter, has_other = any(c.isalpha() for c in text), any(not c.isalpha() and c not in "-_" for c in text)
+    return has_letter and has_other and not _is_code(text)
+
+
+def _is_code(text: str) -> bool:
+    """`config.password`, `getpass()` and `db_password` are code; `hunter2` and `x7Kq9mZ2` are not."""
+    return bool(_CODE.match(text)) and (any(c in text for c in "._([{") or not any(c.isdigit() for c in text))
+
+
+#: What stands before a secret: a name that ends in, or is followed by the rest of, one of these words.
+_NAME = (
+    r"(?i:password|passwd|passphrase|pwd|pass_?phrase|secret|api[_-]?key|apikey|auth[_-]?key|access[_-]?key"
+    r"|private[_-]?key|service[_-]?key|account[_-]?key|client[_-]?key|encryption[_-]?key|signing[_-]?key"
+    r"|(?:access|auth|bearer|refresh|session|api|bot|id)[_-]?token|token)(?i:[_-]?[a-z0-9_-]{0,20})"
+)
+_ASSIGNED = _NAME + r"[\"'`]?[ \t]{0,8}(?::=|=>|={1,3}|!=|:)[ \t]{0,8}"
+
+_CARD_GAP = r"[ \x{A0}.\x{2010}-\x{2015}-]"
+_LITERAL = r"(?:[rbuf]|rb|@)?"
+
+
+SECRET_RULES: tuple[SecretRule, ...] = (
+    SecretRule("aws-access-key", r"\b(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}\b"),
+    SecretRule(
+        "aws-secret-key",
+        r"(?i:aws|amazon)[\w .-]{0,30}(?i:secret|key|token)[\w .-]{0,20}[\"':=\s>]{1,6}"
+        r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
+        _is_random,
+    ),
+    SecretRule("github-token", r"\b(?:gh[opusr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})\b"),
+    SecretRule(
+        "gitlab-token",
+        r"\b(?:(?:glpat|gldt|glft|glsoat|glrt|glcbt|glptt|glimt|glagent|gloas)-|GR1348941)[A-Za-z0-9_-]{20,255}",
+    ),
+    SecretRule("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,255}"),
+    SecretRule("slack-token", r"\bxapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,128}\b"),
+    SecretRule("slack-webhook", r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/]{20,255}"),
+    SecretRule("stripe-key", r"\b(?:[rs]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,255}\b"),
+    SecretRule("google-api-key", r"\bAIza[A-Za-z0-9_-]{35}"),
+    SecretRule("google-oauth-token", r"\b(?:ya29\.[A-Za-z0-9_-]{20,500}|GOCSPX-[A-Za-z0-9_-]{28})"),
+    SecretRule("anthropic-key", r"\bsk-ant-[A-Za-z0-9_-]{20,255}", _is_random),
+    SecretRule("openai-key", r"\bsk-[A-Za-z0-9_-]{20,255}", _is_random),
+    SecretRule("huggingface-token", r"\bhf_[A-Za-z0-9]{30,60}\b"),
+    SecretRule("npm-token", r"\bnpm_[A-Za-z0-9]{36}\b"),
+    SecretRule("pypi-token", r"\bpypi-[A-Za-z0-9_-]{50,500}"),
+    SecretRule("sendgrid-key", r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    SecretRule("digitalocean-token", r"\bdo[opr]_v1_[a-f0-9]{64}\b"),
+    SecretRule("docker-token", r"\bdckr_pat_[A-Za-z0-9_-]{20,60}"),
+    SecretRule("shopify-token", r"\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}\b"),
+    SecretRule("databricks-token", r"\bdapi[a-f0-9]{32}(?:-\d)?\b"),
+    SecretRule("vault-token", r"\bhv[sb]\.[A-Za-z0-9_-]{24,255}", _is_random),
+    SecretRule("age-key", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}\b"),
+    SecretRule("azure-storage-key", r"(?i:AccountKey|SharedAccessKey)=([A-Za-z0-9+/]{42,88}={0,2})"),
+    SecretRule(
+        "json-web-token",
+        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){0,3}",
+        _is_json_web_token,
+    ),
+    SecretRule(
+        "credit-card",
+        rf"\b(?:\d{{12,19}}|\d{{4}}(?:{_CARD_GAP}\d{{4}}){{3}}|\d{{4}}{_CARD_GAP}\d{{6}}{_CARD_GAP}\d{{4,5}})\b",
+        _is_card,
+        within,
+    ),
+    SecretRule("credit-card", rf"\b\d{{4}}(?:{_CARD_GAP}\d{{4}}){{3}}{_CARD_GAP}\d{{1,3}}\b", _is_card, within),
+    SecretRule(
+        "authorization-header",
+        r"(?i:\b(?:authorization|bearer)[\"']?\s*[:=]?\s*(?:bearer|basic|token)?\s+)([A-Za-z0-9+/_.~=-]{20,})",
+        _is_random,
+    ),
+    SecretRule(
+        "url-password",
+        r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/?#@\[\]\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@",
+        _is_url_password,
+    ),
+    SecretRule("password", rf"{_ASSIGNED}{_LITERAL}\"([^\"\n]{{5,256}})\"", is_secret_literal),
+    SecretRule("password", rf"{_ASSIGNED}{_LITERAL}'([^'\n]{{5,256}})'", is_secret_literal),
+    SecretRule("password", rf"{_ASSIGNED}([^\s\"'`<>{{}}\[\]()|,;]{{6,256}})", is_secret_word),
+    SecretRule(
+        "password",
+        r"(?i:\b(?:password|passwd|passphrase|pwd|passcode|api key|secret key|access token)\s+(?:is|was)\s*:?\s+)"
+        r"[\"'`]?([^\s\"'`]{6,256})",
+        is_secret_word,
+    ),
+)

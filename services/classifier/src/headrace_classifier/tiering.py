@@ -1,0 +1,37 @@
+"""From what is known of a text to its tier. Pure; the tier never falls when any of the inputs rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace_privacy import Tier
+
+from headrace_classifier.verdict import Decision, Finding, FindingKind, TierReason
+
+#: What a finding of each kind asks for. A secret asks for nothing: it is masked, and what is left is judged.
+_FLOOR = {FindingKind.PERSONAL_DATA: Tier.TIER_2, FindingKind.UNSURE: Tier.TIER_2}
+
+
+def provenance_tier(*, declared: Tier | None, policy: Tier | None) -> Decision:
+    """Decides without looking at the text: the stricter of the two; the strictest when neither says anything.
+
+    Where both say the same, the declaration is named as the reason.
+    """
+    if declared is None and policy is None:
+        return Decision(Tier.TIER_2, TierReason.UNKNOWN)
+    if policy is None or (declared is not None and declared >= policy):
+        return Decision(declared or Tier.TIER_2, TierReason.DECLARED)
+    return Decision(policy, TierReason.PROVENANCE)
+
+
+def decide(base: Decision, findings: Iterable[Finding]) -> Decision:
+    """Raises the decision by what was found, never lowers it.
+
+    A detection that failed is always named as the reason, even where the tier was TIER_2 anyway: the findings of such
+    a verdict are not complete, and its reader must know.
+    """
+    kinds = {finding.kind for finding in findings}
+    if FindingKind.UNSURE in kinds:
+        return Decision(Tier.TIER_2, TierReason.DETECTION_FAILED)
+    floor = max((_FLOOR[kind] for kind in kinds if kind in _FLOOR), default=Tier.PUBLIC)
+    return Decision(floor, TierReason.DETECTED) if floor > base.tier else base
