@@ -21,9 +21,9 @@ from pathlib import Path
 
 from headrace_embedded import ports, processes
 from headrace_embedded.errors import Missing, NotReady
+from headrace_embedded.house import HOUSE
 from headrace_embedded.processes import Lifetime
 
-HOUSE = Path(__file__).parents[3]
 JARS = HOUSE / "jars"
 CHECKSUMS = HOUSE / "jars.sha256"
 POM = HOUSE / "pom.xml"

@@ -16,7 +16,8 @@ from headrace_embedded.servers.postgres import PostgresServer
 SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
 
 #: What owns a schema: the services, and the receiver of traces.
-SCHEMAS = (*SERVICES, "traces")
+TRACES = "traces"
+SCHEMAS = (*SERVICES, TRACES)
 
 DATABASE = "headrace"
 OWNER = "headrace_owner"

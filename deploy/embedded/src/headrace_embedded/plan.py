@@ -1,0 +1,127 @@
+"""What is to run: the bus, the database and the services with their ports and environments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from headrace_embedded import ports, state
+from headrace_embedded.errors import EmbeddedError, Missing
+from headrace_embedded.servers import kafka
+
+BUS_VARIABLE = "HEADRACE_BUS"
+KAFKA_PORT = 9092
+POSTGRES_PORT = 7432
+
+Bus = Literal["kafka", "mock"]
+
+_CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """One service: how it is started, where it prefers to listen, and whether it has a schema of its own."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    schema: str = ""
+    instances: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that `headrace up` brings up."""
+
+    bus: Bus
+    kafka_port: int
+    postgres_port: int
+    services: tuple[ServicePlan, ...]
+
+
+def default_plan(*, bus: Bus, scale: Mapping[str, int]) -> Plan:
+    """Returns the plan for one machine, with so many instances of the services named in `scale`.
+
+    Raises EmbeddedError for a service that there is none of.
+    """
+    services = tuple(_service(name, scale.get(name, 1)) for name in _DEFAULT_PORTS)
+    for name, instances in scale.items():
+        if name not in _DEFAULT_PORTS or name == "traces" or not 1 <= instances <= 16:
+            known = ", ".join(n for n in _DEFAULT_PORTS if n != "traces")
+            raise EmbeddedError(f"--scale {name}={instances}: name one of {known}, with 1 to 16 instances")
+    return Plan(bus, KAFKA_PORT, POSTGRES_PORT, services)
+
+
+#: Traces come first, so that the first spans of the others find their receiver.
+_DEFAULT_PORTS = {
+    "traces": 7410,
+    "ingest": 7401,
+    "classifier": 7402,
+    "embedder": 7403,
+    "retriever": 7404,
+    "inference": 7405,
+    "feedback": 7406,
+}
+
+#: Those that compute in torch, and may use every core.
+_TORCH = ("embedder", "inference")
+
+
+def _service(name: str, instances: int) -> ServicePlan:
+    module = "headrace_embedded.traces" if name == "traces" else f"headrace_{name}"
+    threads = str(_CORES if name in _TORCH else 1)
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if name == "traces":
+        # The receiver of spans must not send spans of receiving spans.
+        environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}
+    return ServicePlan(name, (sys.executable, "-m", module), _DEFAULT_PORTS[name], name, instances, environment)
+
+
+def choose_bus(environ: Mapping[str, str]) -> Bus:
+    """Returns "kafka", or "mock" where the user says so or the machine has no Java, or no Maven and no jars.
+
+    Raises EmbeddedError for another value of HEADRACE_BUS.
+    """
+    asked = environ.get(BUS_VARIABLE, "")
+    if asked not in ("", "kafka", "mock"):
+        raise EmbeddedError(f"{BUS_VARIABLE}={asked}: set it to kafka or mock, or leave it unset")
+    if asked:
+        return "mock" if asked == "mock" else "kafka"
+    return "kafka" if why_no_kafka() == "" else "mock"
+
+
+def why_no_kafka() -> str:
+    """Returns what keeps a real Kafka from running here, with its mend; "" when nothing does."""
+    try:
+        kafka.java()
+    except Missing as missing:
+        return str(missing)
+    if not kafka.has_jars() and shutil.which("mvn") is None:
+        return f"no mvn on the PATH: {kafka.MAVEN_MEND}"
+    return ""
+
+
+def write_plan(home: Path, plan: Plan) -> None:
+    """Leaves the plan where the supervisor reads it."""
+    state.write_json(home / "plan.json", asdict(plan))
+
+
+def read_plan(home: Path) -> Plan:
+    """Reads the plan that `write_plan` left."""
+    content = json.loads((home / "plan.json").read_text())
+    services = tuple(ServicePlan(**{**s, "command": tuple(s["command"])}) for s in content.pop("services"))
+    return Plan(**content, services=services)
+
+
+def take_port(preferred: int, taken: set[int]) -> int:
+    """Returns the preferred port, or a free one when somebody has it; and takes note."""
+    port = preferred if preferred and preferred not in taken and ports.is_free(preferred) else ports.free_port()
+    taken.add(port)
+    return port
