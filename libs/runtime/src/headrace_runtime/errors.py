@@ -22,6 +22,7 @@ Reason = Literal[
     "missing",
     "empty",
     "too_long",
+    "malformed",
     "not_a_uuid",
     "not_utf8",
     "has_nul",

@@ -82,7 +82,11 @@ class Bus:
         handled in order, others at the same time, at most `in_flight`. `refuse` answers what is rejected, before it
         is dead-lettered.
         """
-        self._parts.append(Subscription(self, topic, handler, in_flight=in_flight, refuse=refuse))
+        self._parts.append(Subscription(self, [topic], handler, name=topic.name, in_flight=in_flight, refuse=refuse))
+
+    def subscribe_all(self, name: str, topics: Sequence[Topic[M]], handler: Handler[M], *, in_flight: int = 64) -> None:
+        """As subscribe, for several topics of one message type; `name` names the consumer group."""
+        self._parts.append(Subscription(self, topics, handler, name=name, in_flight=in_flight, refuse=None))
 
     def watch(self, topic: Topic[M], watcher: Watcher[M], *, since_seconds: float = 0.0) -> None:
         """Shows every event of a topic to every instance, from `since_seconds` ago on; for what may be lost."""
@@ -105,11 +109,16 @@ class Bus:
         return all(part.ready() for part in self._parts)
 
     def consumer(
-        self, topic: str, *, group: str | None, reset: Reset, listener: ConsumerRebalanceListener | None = None
+        self,
+        topics: Iterable[str],
+        *,
+        group: str | None,
+        reset: Reset,
+        listener: ConsumerRebalanceListener | None = None,
     ) -> Consumption:
         """Declares a consumer; FastStream makes and configures it."""
         declared = self._broker.subscriber(
-            topic,
+            *topics,
             group_id=group,
             listener=listener,
             auto_offset_reset=reset,
@@ -269,22 +278,31 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     """Polls one topic for a worker and commits what it finished."""
 
     def __init__(
-        self, bus: Bus, topic: Topic[M], handler: Handler[M], *, in_flight: int, refuse: Refuser | None
+        self,
+        bus: Bus,
+        topics: Sequence[Topic[M]],
+        handler: Handler[M],
+        *,
+        name: str,
+        in_flight: int,
+        refuse: Refuser | None,
     ) -> None:
         self._bus = bus
-        self._topic = topic
-        self._group = group_of(bus.service, topic.name)
+        self._group = group_of(bus.service, name)
         self._in_flight = in_flight
         self._worker = Worker(
             service=bus.service,
-            topic=topic,
+            topics={topic.name: topic for topic in topics},
+            name=self._group,
             handler=handler,
             publisher=bus,
             refuse=refuse,
             in_flight=in_flight,
             on_finished=self._finished,
         )
-        self._consumption = bus.consumer(topic.name, group=self._group, reset="earliest", listener=self)
+        self._consumption = bus.consumer(
+            [topic.name for topic in topics], group=self._group, reset="earliest", listener=self
+        )
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._suspects: dict[TopicPartition, Beginnings] = {}
@@ -312,7 +330,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Hands partitions over: what is under way is finished and committed."""
-        self._worker.forget({partition.partition for partition in revoked})
+        self._worker.forget({(partition.topic, partition.partition) for partition in revoked})
         await self._worker.drain(HANDOVER_SECONDS)
         await self._commit()
         await self._withdraw_beginnings(revoked)
@@ -336,7 +354,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             log.warning("taking one at a time", topic=partition.topic, partition=partition.partition)
             self._suspects[partition] = again
         if again.is_hopeless:
-            self._worker.condemn(partition.partition, first, again.count)
+            self._worker.condemn((partition.topic, partition.partition, first), again.count)
         await self._commit_offsets({partition: OffsetAndMetadata(first, again.metadata())})
 
     async def _withdraw_beginnings(self, partitions: list[TopicPartition]) -> None:
@@ -354,7 +372,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             try:
                 await self._poll()
             except KafkaError as error:
-                log.warning("polling failed", topic=self._topic.name, error=type(error).__name__)
+                log.warning("polling failed", group=self._group, error=type(error).__name__)
                 await asyncio.sleep(0.5)
 
     async def _poll(self) -> None:
@@ -428,7 +446,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         except (CommitFailedError, IllegalStateError):
             return False  # the partition is another consumer's now: it will do the work again, without effect
         except KafkaError as error:
-            log.warning("commit failed", topic=self._topic.name, error=type(error).__name__)
+            log.warning("commit failed", group=self._group, error=type(error).__name__)
             return False
         return True
 
@@ -440,7 +458,7 @@ class Watch:
         self._topic = topic
         self._watcher = watcher
         self._since_seconds = since_seconds
-        self._consumption = bus.consumer(topic.name, group=None, reset="latest")
+        self._consumption = bus.consumer([topic.name], group=None, reset="latest")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

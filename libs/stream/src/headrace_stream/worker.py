@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol
@@ -29,6 +29,8 @@ from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, event
 
 log = structlog.get_logger()
 
+#: Topic, partition and offset of a record.
+Position = tuple[str, int, int]
 Handler = Callable[[Delivery[M]], Awaitable[Sequence[Event[Any]]]]
 Refuser = Callable[[Refusal], Awaitable[Sequence[Event[Any]]]]
 
@@ -63,7 +65,8 @@ class Worker(Generic[M]):
     """Handles the records of one subscription. It knows neither polling nor commits: see kafka.Subscription."""
 
     service: str
-    topic: Topic[M]
+    topics: Mapping[str, Topic[M]]
+    name: str
     handler: Handler[M]
     publisher: Publisher
     refuse: Refuser | None
@@ -74,19 +77,19 @@ class Worker(Generic[M]):
     waiting: deque[Record] = field(default_factory=deque)
     stopped_by: str = ""
     _under_way: dict[asyncio.Task[None], Record] = field(default_factory=dict)
-    _last_of_key: dict[bytes, asyncio.Task[None]] = field(default_factory=dict)
-    _deferred: set[tuple[int, int]] = field(default_factory=set)
+    _last_of_key: dict[tuple[str, bytes], asyncio.Task[None]] = field(default_factory=dict)
+    _deferred: set[Position] = field(default_factory=set)
     _failed_in_a_row: int = 0
-    _crashes: dict[tuple[int, int], int] = field(default_factory=dict)
+    _crashes: dict[Position, int] = field(default_factory=dict)
 
     def take(self, records: Iterable[Record]) -> None:
         """Takes records in, and begins as many as may be under way."""
         self.waiting.extend(records)
         self._begin_what_fits()
 
-    def condemn(self, partition: int, offset: int, crashes: int) -> None:
-        """Has the record at this offset dead-lettered unseen: it ended the process `crashes` times."""
-        self._crashes[partition, offset] = crashes
+    def condemn(self, position: Position, crashes: int) -> None:
+        """Has the record at this position dead-lettered unseen: it ended the process `crashes` times."""
+        self._crashes[position] = crashes
 
     @property
     def is_full(self) -> bool:
@@ -98,9 +101,9 @@ class Worker(Generic[M]):
         """How many records are being handled."""
         return len(self._under_way)
 
-    def forget(self, partitions: set[int]) -> None:
+    def forget(self, partitions: set[tuple[str, int]]) -> None:
         """Drops what waits of partitions that are another consumer's now."""
-        self.waiting = deque(record for record in self.waiting if record.partition not in partitions)
+        self.waiting = deque(record for record in self.waiting if (record.topic, record.partition) not in partitions)
 
     async def drain(self, seconds: float) -> None:
         """Waits until nothing is under way, at most so long, and ends what is left: it will be delivered again."""
@@ -113,36 +116,37 @@ class Worker(Generic[M]):
     def _begin_what_fits(self) -> None:
         while self.waiting and not self._deferred and not self.stopped_by and len(self._under_way) < self.in_flight:
             record = self.waiting.popleft()
-            key = record.key or b""
-            before = self._last_of_key.get(key) if key else None
+            key = (record.topic, record.key or b"")
+            before = self._last_of_key.get(key)
             task = asyncio.create_task(self._handle(record, before))
             self._under_way[task] = record
-            if key:
+            if record.key:
                 self._last_of_key[key] = task
             task.add_done_callback(self._after)
 
     def _after(self, task: asyncio.Task[None]) -> None:
         record = self._under_way.pop(task)
-        if self._last_of_key.get(record.key or b"") is task:
-            del self._last_of_key[record.key or b""]
+        key = (record.topic, record.key or b"")
+        if self._last_of_key.get(key) is task:
+            del self._last_of_key[key]
         if not task.cancelled() and task.exception() is None:
             self.on_finished(record)
         elif not task.cancelled():
             # Nothing may get here: what a handler raises is dealt with. Stop rather than skip the record.
             self.stopped_by = type(task.exception()).__name__
-            log.critical("subscription stopped", topic=self.topic.name, error=self.stopped_by)
+            log.critical("subscription stopped", topic=self.name, error=self.stopped_by)
         self._begin_what_fits()
 
     async def _handle(self, record: Record, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         started = self.now()
-        labels = {"messaging.destination.name": self.topic.name}
+        labels = {"messaging.destination.name": record.topic}
         up_down_counter("headrace.events.in_flight").add(1, labels)
         try:
             outcome = await self._until_settled(record)
         finally:
-            self._deferred.discard((record.partition, record.offset))
+            self._deferred.discard(_position(record))
             up_down_counter("headrace.events.in_flight").add(-1, labels)
         counter("headrace.events.handled").add(1, {**labels, "outcome": outcome})
         histogram("headrace.events.duration").record((self.now() - started).total_seconds(), labels)
@@ -163,18 +167,18 @@ class Worker(Generic[M]):
     async def _defer(self, record: Record, busy: Unavailable | Overloaded, backoff: float) -> float:
         """Waits for a dependency. Nothing new is begun until the record is through; it counts as no attempt."""
         if not self._deferred:
-            log.warning("waiting", topic=self.topic.name, reason=str(busy))
-        counter("headrace.events.deferred").add(1, {"messaging.destination.name": self.topic.name})
-        self._deferred.add((record.partition, record.offset))
+            log.warning("waiting", topic=record.topic, reason=str(busy))
+        counter("headrace.events.deferred").add(1, {"messaging.destination.name": record.topic})
+        self._deferred.add(_position(record))
         await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         return min(backoff * 2, LONGEST_BACKOFF)
 
     async def _attempt(self, record: Record, attempt: int) -> str:
         arrival = self._arrival(record, attempt)
         with span(
-            f"process {self.topic.name}", kind=SpanKind.CONSUMER, parent=arrival.context, links=link_to(arrival.context)
+            f"process {record.topic}", kind=SpanKind.CONSUMER, parent=arrival.context, links=link_to(arrival.context)
         ) as current:
-            describe(current, _attributes(self.service, record, arrival))
+            describe(current, _attributes(self.name, record, arrival))
             try:
                 await self._effect(record, arrival)
             except (Rejected, Conflict, CrashedRepeatedly) as failure:
@@ -185,9 +189,9 @@ class Worker(Generic[M]):
         return "done"
 
     async def _effect(self, record: Record, arrival: Arrival) -> None:
-        if (record.partition, record.offset) in self._crashes:
+        if _position(record) in self._crashes:
             raise CrashedRepeatedly
-        message = decode(record.value, self.topic, arrival.headers)
+        message = decode(record.value, self.topics[record.topic], arrival.headers)
         await self.publisher.publish(*await self.handler(Delivery(message, arrival)))
 
     def _count_failure(self, error: Exception) -> None:
@@ -215,14 +219,15 @@ class Worker(Generic[M]):
             at=_place(error),
         )
         arrival = self._arrival(record, attempt)
-        with span(f"process {self.topic.name}", kind=SpanKind.CONSUMER, parent=arrival.context) as current:
+        with span(f"process {record.topic}", kind=SpanKind.CONSUMER, parent=arrival.context) as current:
             fail(current, type(error).__name__)
             await self._bury(record, arrival, error)
         return "dead_lettered"
 
     async def _bury(self, record: Record, arrival: Arrival, error: Exception) -> None:
-        if self.topic.has_dead_letters:
-            letter = dead_letter(self.topic, arrival, record.value, error=error, now=self.now())
+        topic = self.topics[record.topic]
+        if topic.has_dead_letters:
+            letter = dead_letter(topic, arrival, record.value, error=error, now=self.now())
             await _until_published(self.publisher, letter, sleep=self.sleep)
 
     def _arrival(self, record: Record, attempt: int) -> Arrival:
@@ -235,7 +240,7 @@ class Worker(Generic[M]):
             event_id=event_id_of(headers, **position),  # type: ignore[arg-type]
             received_at=self.now(),
             published_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            attempt=attempt + self._crashes.get((record.partition, record.offset), 0),
+            attempt=attempt + self._crashes.get(_position(record), 0),
             context=extract(headers),
             **position,  # type: ignore[arg-type]
         )
@@ -254,14 +259,14 @@ async def _until_published(
             backoff = min(backoff * 2, LONGEST_BACKOFF)
 
 
-def _attributes(service: str, record: Record, arrival: Arrival) -> dict[Any, str | int]:
+def _attributes(group: str, record: Record, arrival: Arrival) -> dict[Any, str | int]:
     attributes: dict[Any, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
-        "messaging.consumer.group.name": group_of(service, record.topic),
+        "messaging.consumer.group.name": group,
         "messaging.kafka.offset": record.offset,
         "messaging.message.id": str(arrival.event_id),
         "headrace.attempt": arrival.attempt,
@@ -269,6 +274,10 @@ def _attributes(service: str, record: Record, arrival: Arrival) -> dict[Any, str
     if arrival.correlation_id:
         attributes["messaging.message.conversation_id"] = arrival.correlation_id
     return attributes
+
+
+def _position(record: Record) -> Position:
+    return record.topic, record.partition, record.offset
 
 
 def group_of(service: str, topic: str) -> str:
