@@ -1,0 +1,130 @@
+"""Answers and feedback, whole by default; a test changes what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from google.protobuf import json_format
+from headrace import topics
+from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.topics import Topic
+from headrace_feedback.translate import read_answer, read_feedback
+from headrace_stream import Delivery, Event, Unit
+from headrace_stream.envelope import Arrival
+from opentelemetry.context import Context
+
+NOW = datetime(2026, 11, 21, 9, 0, 2, tzinfo=UTC)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def hop(service: str, received: str, finished: str) -> dict[str, str]:
+    """One service's share of the first minute after nine."""
+    moments = [f"2026-11-21T09:00:{seconds}Z" for seconds in (received, finished)]
+    return {"service": service, "receivedAt": moments[0], "finishedAt": moments[1]}
+
+
+def answer(tenant: str = "demo", query_id: object = "", **changes: Any) -> AnswerCompleted:
+    """An answer of 2 retrieved chunks, the second cited. `changes` are fields in canonical JSON."""
+    chunk = {"version": "3", "source": "handbook", "tier": "TIER_1"}
+    whole = {
+        "query": {
+            "queryId": str(query_id or uuid4()),
+            "tenant": tenant,
+            "product": "docs-search",
+            "subject": "user-7",
+            "conversationId": "conversation-1",
+            "acceptedAt": "2026-11-21T09:00:00Z",
+            "hops": [
+                hop("ingest", "00.000", "00.010"),
+                hop("classifier", "00.012", "00.0165"),
+            ],
+        },
+        "question": {"plain": "What is a headrace?", "characters": 19},
+        "text": {"plain": "A channel to the mill wheel [1].", "characters": 32},
+        "tier": "TIER_1",
+        "grounding": "GROUNDING_GROUNDED",
+        "citations": [{"number": 1, "chunk": {**chunk, "chunkId": "chunk-b", "documentId": "mills"}}],
+        "retrieved": [
+            {**chunk, "chunkId": "chunk-a", "documentId": "rivers"},
+            {**chunk, "chunkId": "chunk-b", "documentId": "mills"},
+        ],
+        "embedder": {"name": "all-MiniLM-L6-v2", "dimensions": 384, "hash": "abc"},
+        "model": {"name": "SmolLM2-135M-Instruct", "version": "0123", "provider": "transformers"},
+        "prompt": {"name": "grounded-answer", "version": "1"},
+        "variant": {"name": "default", "version": "2"},
+        "usage": {"inputTokens": 412, "outputTokens": 18, "cachedInputTokens": 200, "costMicroUsd": "5"},
+        "finishReason": "stop",
+        "timeToFirstTokenMs": 31.5,
+        "traceId": TRACE,
+        "completedAt": "2026-11-21T09:00:01.500Z",
+    }  # fmt: skip
+    return json_format.ParseDict(whole | changes, AnswerCompleted())
+
+
+def feedback(tenant: str = "demo", **changes: Any) -> FeedbackSubmitted:
+    """A thumb up unless `changes` says otherwise; about no query unless they say which."""
+    whole = {"feedbackId": str(uuid4()), "tenant": tenant}
+    judged = any(kind in changes for kind in ("thumb", "rating", "comment", "correction"))
+    return json_format.ParseDict(whole | ({} if judged else {"thumb": "THUMB_UP"}) | changes, FeedbackSubmitted())
+
+
+def an_interaction(tenant: str, query_id: object = "", **changes: Any) -> Any:
+    """The answer in the domain."""
+    return read_answer(answer(tenant, query_id, **changes), event_id=uuid4())
+
+
+def a_feedback(tenant: str, *, after: float = 0.0, **changes: Any) -> Any:
+    """The feedback in the domain, recorded `after` seconds from NOW."""
+    return read_feedback(feedback(tenant, **changes), now=NOW + timedelta(seconds=after))
+
+
+def delivery(topic: Topic[Any], message: Any, *, event_id: UUID | None = None, **headers: str) -> Delivery[Any]:
+    """A record as the bus hands it over."""
+    arrival = Arrival(
+        service="feedback",
+        topic=topic.name,
+        partition=0,
+        offset=0,
+        key="key",
+        headers=headers,
+        event_id=event_id or uuid4(),
+        received_at=NOW,
+        published_at=NOW,
+        attempt=1,
+        context=Context(),
+    )
+    return Delivery(message, arrival)
+
+
+class MemoryLedger:
+    """Inbox and outbox in memory: what a unit emits is in `events` once its transaction ended well."""
+
+    def __init__(self, connection: object) -> None:
+        self._connection = connection
+        self._inbox: set[tuple[str, UUID]] = set()
+        self.events: list[Event[Any]] = []
+
+    @asynccontextmanager
+    async def once(self, delivery: Delivery[Any], *, tenant: str = "") -> AsyncIterator[Unit | None]:
+        key = (delivery.arrival.topic, delivery.event_id)
+        if key in self._inbox:
+            yield None
+            return
+        async with self.unit(tenant=tenant) as unit:
+            yield unit
+        self._inbox.add(key)
+
+    @asynccontextmanager
+    async def unit(self, *, tenant: str = "") -> AsyncIterator[Unit]:
+        del tenant
+        unit = Unit(self._connection)  # type: ignore[arg-type]
+        yield unit
+        self.events += unit.events
+
+
+ANSWER, FEEDBACK = topics.ANSWER_COMPLETED, topics.FEEDBACK_SUBMITTED

@@ -1,0 +1,138 @@
+"""The Kafka and gRPC edges, on memory."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from headrace import topics
+from headrace.feedback.v1 import service_pb2
+from headrace_feedback.adapters.memory import MemoryLog
+from headrace_feedback.consumers import Consumers
+from headrace_feedback.servicer import FeedbackServicer
+from headrace_privacy import Tier
+from headrace_runtime.errors import NotFound, Rejected
+
+from services.feedback.tests.makers import ANSWER, FEEDBACK, NOW, TRACE, MemoryLedger, answer, delivery, feedback
+
+QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
+MADE = UUID("7c1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
+CONTEXT: Any = None
+
+
+class House:
+    """Both edges over one log in memory."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.ledger: Any = MemoryLedger(self.log)
+        self.consumers = Consumers(self.ledger, lambda log: log)  # type: ignore[arg-type, return-value]
+        self.servicer = FeedbackServicer(
+            self.ledger,
+            lambda log: log,  # type: ignore[arg-type, return-value]
+            self.log,
+            new_id=lambda: MADE,
+            now=lambda: NOW,
+        )
+
+    async def record(self, message: Any) -> service_pb2.RecordResponse:
+        return await self.servicer.Record(service_pb2.RecordRequest(feedback=message), CONTEXT)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+async def test_a_redelivered_answer_is_stored_once(house: House) -> None:
+    event = delivery(ANSWER, answer("demo", QUERY))
+    for _ in range(2):
+        assert await house.consumers.on_answer(event) == ()
+    assert len(house.log.interactions) == 1
+    assert house.ledger.events == []
+
+
+async def test_feedback_on_the_bus_is_stored_and_told(house: House) -> None:
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    event = delivery(FEEDBACK, feedback("demo", queryId=QUERY, rating=2))
+    for _ in range(2):
+        await house.consumers.on_feedback(event)
+    (told,) = house.ledger.events
+    assert (told.topic, told.key, told.correlation_id, told.tenant, told.tier) == (
+        topics.FEEDBACK_RECORDED,
+        QUERY,
+        QUERY,
+        "demo",
+        Tier.TIER_1,
+    )
+    assert (told.message.score, told.message.query_id, told.causation_id) == (2, QUERY, str(event.event_id))
+
+
+async def test_the_same_feedback_in_two_events_is_told_once(house: House) -> None:
+    message = feedback("demo", queryId=QUERY)
+    for _ in range(2):
+        await house.consumers.on_feedback(delivery(FEEDBACK, message))
+    assert len(house.ledger.events) == 1
+
+
+async def test_early_feedback_is_told_again_when_its_answer_comes(house: House) -> None:
+    for number in range(2):
+        await house.consumers.on_feedback(delivery(FEEDBACK, feedback("demo", traceId=TRACE, rating=number + 1)))
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    early, later = house.ledger.events[:2], house.ledger.events[2:]
+    assert [(e.message.query_id, e.tier, e.key) for e in early] == [("", Tier.TIER_2, TRACE)] * 2
+    assert [(e.message.query_id, e.tier, e.key) for e in later] == [(QUERY, Tier.TIER_1, QUERY)] * 2
+    assert len({e.event_id for e in house.ledger.events}) == 4
+
+
+async def test_bad_feedback_on_the_bus_is_rejected_and_nothing_is_stored(house: House) -> None:
+    with pytest.raises(Rejected, match=r"^rating: unknown_value$"):
+        await house.consumers.on_feedback(delivery(FEEDBACK, feedback("demo", queryId=QUERY, rating=7)))
+    assert not house.log.feedback
+
+
+async def test_record_makes_an_id_and_says_whether_it_joined(house: House) -> None:
+    message = feedback("demo", queryId=QUERY, feedbackId="")
+    assert await house.record(message) == service_pb2.RecordResponse(feedback_id=str(MADE), joined=False)
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    assert await house.record(message) == service_pb2.RecordResponse(feedback_id=str(MADE), joined=True)
+    assert message.feedback_id == "", "the caller's message is the caller's"
+
+
+async def test_record_tells_once(house: House) -> None:
+    message = feedback("demo", queryId=QUERY)
+    for _ in range(2):
+        await house.record(message)
+    (told,) = house.ledger.events
+    assert (told.topic, told.source, told.causation_id) == (topics.FEEDBACK_RECORDED, "feedback", message.feedback_id)
+
+
+async def test_record_names_the_field_by_its_path(house: House) -> None:
+    with pytest.raises(Rejected, match=r"^feedback\.rating: unknown_value$"):
+        await house.record(feedback("demo", queryId=QUERY, rating=9))
+
+
+async def test_get_shows_the_interaction_with_its_feedback(house: House) -> None:
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    await house.record(feedback("demo", traceId=TRACE, correction="A mill race."))
+    shown = await house.servicer.Get(service_pb2.GetRequest(tenant="demo", trace_id=TRACE), CONTEXT)
+    assert shown.interaction == answer("demo", QUERY)
+    assert shown.stored_at.ToSeconds() == int(NOW.timestamp())
+    assert [one.correction for one in shown.feedback] == ["A mill race."]
+
+
+async def test_get_knows_nothing_of_another_tenants(house: House) -> None:
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    with pytest.raises(NotFound):
+        await house.servicer.Get(service_pb2.GetRequest(tenant="other", query_id=QUERY), CONTEXT)
+    with pytest.raises(Rejected, match="query_id: missing"):
+        await house.servicer.Get(service_pb2.GetRequest(tenant="demo"), CONTEXT)
+
+
+async def test_tally_streams_what_was_answered_by_which_event(house: House) -> None:
+    event_id = uuid4()
+    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY), event_id=event_id))
+    batches = [batch async for batch in house.servicer.Tally(service_pb2.TallyRequest(), CONTEXT)]
+    (one,) = [one for batch in batches for one in batch.interactions]
+    assert (one.tenant, one.query_id, one.answer_event_id) == ("demo", QUERY, str(event_id))
