@@ -11,7 +11,7 @@ from headrace.document.v1.document_pb2 import Content, DocumentSubmitted
 from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import TIER_1
 from headrace.query.v1.events_pb2 import QuerySubmitted
-from headrace_client import Format, Publisher, Refused
+from headrace_client import Encoding, Publisher, Refused
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -60,7 +60,7 @@ async def test_a_question_travels_as_a_cloud_event() -> None:
 
 async def test_json_is_the_canonical_one() -> None:
     producer = FakeProducer()
-    await publisher(producer).query(QUERY, format=Format.JSON)
+    await publisher(producer).query(QUERY, encoding=Encoding.JSON)
     [sent] = producer.sent
     assert dict(sent["headers"])["content-type"] == b"application/json"
     assert json_format.Parse(sent["value"], QuerySubmitted()) == QUERY

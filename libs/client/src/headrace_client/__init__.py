@@ -20,7 +20,7 @@ from headrace_client.errors import (
     Unreachable,
     Violation,
 )
-from headrace_client.publisher import Format, Publisher, Receipt
+from headrace_client.publisher import Encoding, Publisher, Receipt
 from headrace_client.updates import Answered, Progress, Restarted, Text, Update
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "Conflict",
     "DeadLettered",
     "Denied",
+    "Encoding",
     "Endpoints",
     "Faulty",
-    "Format",
     "HeadraceError",
     "NotConfigured",
     "NotFound",

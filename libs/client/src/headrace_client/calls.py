@@ -125,7 +125,8 @@ def translate(error: AioRpcError, *, service: str, address: str) -> HeadraceErro
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return _away(words, service=service, address=address)
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-        return Refused(f"{service} refused the request: {words}", *_violations(error))
+        violations = _violations(error)
+        return Refused(f"{service} refused the request:{'' if violations else f' {words}'}", *violations)
     make = _KINDS.get(error.code(), _faulty)
     return make(service, words)
 

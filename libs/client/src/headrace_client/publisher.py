@@ -32,7 +32,7 @@ from headrace_client.tracing import new_traceparent, outgoing_span, trace_id_of
 M = TypeVar("M", bound=Message)
 
 
-class Format(StrEnum):
+class Encoding(StrEnum):
     """How the message is written: as protobuf, or as its canonical JSON."""
 
     PROTOBUF = "protobuf"
@@ -79,22 +79,24 @@ class Publisher:
         async with open_producer(kafka or find_endpoints(environ, Path.cwd()).bus()) as producer:
             yield cls(producer, product=product)
 
-    async def query(self, query: QuerySubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
+    async def query(self, query: QuerySubmitted, *, encoding: Encoding = Encoding.PROTOBUF) -> Receipt:
         """Asks a question. The same query id twice yields one answer."""
         envelope = self._envelope(tenant=query.tenant, correlation=query.query_id, tier=query.declared_tier)
-        return await self._publish(topics.QUERY_SUBMITTED, query, key=query.query_id, envelope=envelope, format=format)
+        return await self._publish(
+            topics.QUERY_SUBMITTED, query, key=query.query_id, envelope=envelope, encoding=encoding
+        )
 
-    async def document(self, document: DocumentSubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
+    async def document(self, document: DocumentSubmitted, *, encoding: Encoding = Encoding.PROTOBUF) -> Receipt:
         """Puts or removes a document. The same submission id twice takes effect once."""
         key = f"{document.tenant}/{document.source}/{document.document_id}"
         envelope = self._envelope(tenant=document.tenant, correlation=key, tier=document.declared_tier)
-        return await self._publish(topics.DOCUMENT_SUBMITTED, document, key=key, envelope=envelope, format=format)
+        return await self._publish(topics.DOCUMENT_SUBMITTED, document, key=key, envelope=envelope, encoding=encoding)
 
-    async def feedback(self, feedback: FeedbackSubmitted, *, format: Format = Format.PROTOBUF) -> Receipt:  # noqa: A002
+    async def feedback(self, feedback: FeedbackSubmitted, *, encoding: Encoding = Encoding.PROTOBUF) -> Receipt:
         """Judges an answer. The same feedback id twice counts once."""
         key = feedback.query_id or feedback.trace_id
         envelope = self._envelope(tenant=feedback.tenant, correlation=key, tier=Tier.TIER_UNSPECIFIED)
-        return await self._publish(topics.FEEDBACK_SUBMITTED, feedback, key=key, envelope=envelope, format=format)
+        return await self._publish(topics.FEEDBACK_SUBMITTED, feedback, key=key, envelope=envelope, encoding=encoding)
 
     def _envelope(self, *, tenant: str, correlation: str, tier: Tier.ValueType) -> dict[str, str]:
         stated = {
@@ -117,9 +119,9 @@ class Publisher:
         *,
         key: str,
         envelope: dict[str, str],
-        format: Format,  # noqa: A002
+        encoding: Encoding,
     ) -> Receipt:
-        value = _encode(message, format)
+        value = _encode(message, encoding)
         _check_size(topic, value)
         attributes = {
             "messaging.system": "kafka",
@@ -130,7 +132,7 @@ class Publisher:
         }
         with outgoing_span(f"send {topic.name}", kind=SpanKind.PRODUCER, attributes=attributes) as traced:
             headers = {
-                "content-type": f"application/{format.value}",
+                "content-type": f"application/{encoding.value}",
                 "ce_type": message.DESCRIPTOR.full_name,
                 **envelope,
                 "traceparent": new_traceparent(self._new_id()),
@@ -142,8 +144,8 @@ class Publisher:
         return Receipt(topic.name, partition, offset, envelope["ce_id"], trace_id)
 
 
-def _encode(message: Message, format: Format) -> bytes:  # noqa: A002
-    if format is Format.JSON:
+def _encode(message: Message, encoding: Encoding) -> bytes:
+    if encoding is Encoding.JSON:
         return MessageToJson(message, indent=None).encode()
     return message.SerializeToString()
 

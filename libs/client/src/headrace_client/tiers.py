@@ -13,7 +13,7 @@ CHOICES = ("public", "tier-1", "tier-2")
 
 
 def tier_word(tier: Tier.ValueType) -> str:
-    """For people: "public", "tier-1" or "tier-2"; "" when not stated. What this client does not know is the strictest."""
+    """For people: "public", "tier-1" or "tier-2"; "" when not stated. An unknown one is the strictest."""
     return _WORDS.get(tier, "tier-2")
 
 

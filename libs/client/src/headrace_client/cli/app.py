@@ -1,0 +1,77 @@
+"""The command and its verbs: those here, and those that other packages bring."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+
+from headrace_client.cli.ask import ask
+from headrace_client.cli.bench import bench
+from headrace_client.cli.console import notice
+from headrace_client.cli.dlq import dlq
+from headrace_client.cli.documents import documents
+from headrace_client.cli.feedback import feedback
+from headrace_client.cli.publish import publish
+from headrace_client.cli.reconcile import reconcile_command
+from headrace_client.cli.trace import trace
+
+#: A package that brings verbs names a function here that takes the typer app and adds them to it.
+GROUP = "headrace.commands"
+
+#: What a package that is broken or half installed can raise while it is loaded.
+_BROKEN = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError)
+
+
+def build_app() -> typer.Typer:
+    """The app with the verbs of this package."""
+    app = typer.Typer(
+        name="headrace",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Questions to grounded, cited answers, over a stream of events.\n\n"
+        "Leaves with 0 when done, 1 when it failed, 2 when used wrongly, 3 when the policy forbids it.",
+    )
+    app.command()(ask)
+    app.command()(publish)
+    app.add_typer(documents, name="documents")
+    app.command()(trace)
+    app.command()(feedback)
+    app.add_typer(dlq, name="dlq")
+    app.command("reconcile")(reconcile_command)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
+    return app
+
+
+def load_verbs(app: typer.Typer, found: Iterable[EntryPoint]) -> None:
+    """Adds the verbs of other packages. A package that cannot be loaded costs its own verbs only."""
+    for point in sorted(found, key=lambda point: point.name):
+        try:
+            add: Callable[[typer.Typer], Any] = point.load()
+            add(app)
+        except _BROKEN as error:
+            notice(f"The verbs of {point.value} could not be loaded ({type(error).__name__}: {error}).", style="yellow")
+
+
+def complete_app() -> typer.Typer:
+    """The app with every verb that is installed."""
+    app = build_app()
+    load_verbs(app, entry_points(group=GROUP))
+    return app
+
+
+def main() -> None:
+    """Runs the command."""
+    app = complete_app()
+    try:
+        app()
+    except BrokenPipeError:
+        # Whoever read our output has closed it, as `head` does. Python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
