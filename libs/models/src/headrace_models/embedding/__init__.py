@@ -1,0 +1,24 @@
+"""Turning texts into vectors with the weights of a sentence-transformers folder, on the CPU.
+
+Read in this order: folder (what the folder holds, and whether it can be run here), tokens, packing (rows of tokens into
+batches without padding), network (the forward pass), encoder (texts to vectors), cache, engine (many callers, one
+compute thread). Importing this package imports no torch; encoder and network do.
+"""
+
+from headrace_models.embedding.engine import EmbeddingEngine, Embeddings, Priority, open_engine
+from headrace_models.embedding.errors import EmbeddingError, Overloaded, UnsupportedModel
+from headrace_models.embedding.folder import Identity, ModelFolder, find_bundled, read_folder
+
+__all__ = [
+    "EmbeddingEngine",
+    "EmbeddingError",
+    "Embeddings",
+    "Identity",
+    "ModelFolder",
+    "Overloaded",
+    "Priority",
+    "UnsupportedModel",
+    "find_bundled",
+    "open_engine",
+    "read_folder",
+]
