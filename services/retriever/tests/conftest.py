@@ -8,11 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest_asyncio
 from headrace_database import Database, open_database
-from headrace_database.migrations import migrate, read_migrations
+from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
-LEDGER = Path(__file__).parents[3] / "libs" / "stream" / "migrations"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -20,8 +19,7 @@ async def schema(database: testing.Database) -> testing.Database:
     """A fresh database with the retriever's schema, nothing indexed."""
     connection = await asyncpg.connect(database.superuser)
     try:
-        migrations = [*read_migrations(LEDGER, prefix="stream_"), *read_migrations(MIGRATIONS)]
-        await migrate(connection, schema="retriever", migrations=migrations)
+        await migrate(connection, schema="retriever", migrations=migrations_of("retriever", root=ROOT))
     finally:
         await connection.close()
     return database

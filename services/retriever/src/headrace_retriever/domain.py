@@ -90,6 +90,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """A question whose vector is still to be made."""
+
+    tenant: str
+    text: Text
+    sources: tuple[str, ...]
+    max_tier: Tier
+    top_k: int
+
+    def with_vector(self, vector: Vector, embedder: Embedder) -> Question:
+        """Makes it a question."""
+        return Question(self.tenant, self.text, vector, embedder, self.sources, self.max_tier, self.top_k)
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A passage that was found.
 

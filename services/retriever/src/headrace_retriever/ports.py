@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from headrace_privacy import Text
 
-from headrace_retriever.domain import Embedder, Found, Question, Vector
+from headrace_retriever.domain import Change, Embedder, Found, Indexed, Question, Vector
 
 
 class Index(Protocol):
-    """Where chunks are found."""
+    """Where passages are found."""
 
     async def search(self, question: Question) -> Found:
         """Returns the best passages. Raises Conflict for another embedder's vector, Unavailable("postgres")."""
+
+
+class Shelf(Protocol):
+    """Where documents are put, within a transaction that the caller holds."""
+
+    async def apply(self, change: Change, *, now: datetime) -> Indexed | None:
+        """Puts a document in place of what its id held, and reads back what is there.
+
+        Returns None, having changed nothing, for a version that is not newer than what the index holds. Raises
+        Conflict for another embedder's vectors.
+        """
 
 
 class TextEmbedder(Protocol):
     """What turns a text into a vector."""
 
     async def embed(self, text: Text) -> tuple[Vector, Embedder]:
-        """Returns the vector and what made it. Raises Unavailable("embedder")."""
+        """Returns the vector and what made it. Raises Unavailable("embedder"), Overloaded("embedder")."""

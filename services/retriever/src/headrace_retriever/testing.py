@@ -1,15 +1,20 @@
-"""Makers of documents, questions and seeded vectors."""
+"""For tests and measurements: makers of documents, questions and seeded vectors, and a quick way to fill an index."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import asyncpg
 import numpy as np
 import numpy.typing as npt
+from headrace_database import Database
 from headrace_privacy import Text, Tier
 
-from headrace_retriever.domain import Change, Chunk, Document, Embedder, Question, Vector, as_vector
+from headrace_retriever.adapters import statements
+from headrace_retriever.adapters.postgres import PostgresShelf
+from headrace_retriever.domain import Change, Chunk, Document, Embedder, Indexed, Question, Vector, as_vector, chunk_id
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SMALL = Embedder("small", 8, "0123456789abcdef")
@@ -68,3 +73,59 @@ def clusters(count: int, *, dimensions: int, centres: int, seed: int) -> npt.NDA
         dimensions
     )
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+async def write(database: Database, change: Change) -> Indexed | None:
+    """Applies a change in a transaction of its own, as the consumer does in the ledger's."""
+    async with database.transaction(tenant=change.document.tenant) as connection:
+        return await PostgresShelf(connection).apply(change, now=NOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Many chunks at once: chunk i belongs to document `i // per_document`, whose chunks share tenant and tier."""
+
+    embedder: Embedder
+    vectors: npt.NDArray[np.float32]
+    tenants: Sequence[str]
+    tiers: Sequence[Tier]
+    texts: Sequence[str]
+    per_document: int = 20
+
+    def rows(self) -> Iterable[tuple[object, ...]]:
+        """The chunks as rows of the staging table."""
+        for i, vector in enumerate(self.vectors):
+            which = document(f"d{i // self.per_document}", tenant=self.tenants[i])
+            yield (
+                *(which.tenant, which.source, which.document_id, i, chunk_id(which, i), int(self.tiers[i])),
+                *(self.texts[i], vector.tolist()),
+            )
+
+
+async def load(superuser_dsn: str, bulk: Bulk) -> None:
+    """Fills an empty index by COPY, and builds its graphs afterwards: minutes less than change by change."""
+    connection = await asyncpg.connect(superuser_dsn)
+    try:
+        await connection.execute("SET search_path = retriever, public")
+        await connection.execute(_STAGING)
+        await connection.copy_records_to_table("staged", records=bulk.rows())
+        await connection.execute(_UNSTAGE)
+        embedder = bulk.embedder
+        await connection.fetch(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash, timeout=600)
+        await connection.execute("VACUUM ANALYZE chunks")
+    finally:
+        await connection.close()
+
+
+_STAGING = """
+CREATE TEMP TABLE staged (tenant text, source text, document_id text, ordinal integer, chunk_id uuid, tier smallint,
+    text text, embedding real[])
+"""
+
+_UNSTAGE = """
+INSERT INTO documents SELECT DISTINCT ON (tenant, source, document_id)
+    tenant, source, document_id, 1, 'Title', '', tier, false, now() FROM staged;
+INSERT INTO chunks SELECT tenant, source, document_id, ordinal, 1, chunk_id, tier, 0, '{}', text,
+    embedding::halfvec, to_tsvector('english', text) FROM staged;
+INSERT INTO tallies SELECT tenant, source, tier, 0, count(*) FROM staged GROUP BY tenant, source, tier;
+"""

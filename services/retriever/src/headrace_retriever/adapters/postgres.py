@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -75,14 +76,17 @@ class PostgresIndex:
             dimensions=question.embedder.dimensions,
             max_tier=question.max_tier,
             some_sources=bool(question.sources),
-            tuning=self._tuning,
+            tuning=replace(self._tuning, candidates=self._candidates(question)),
         )
         text = question.text.reveal()
         parameters = (question.tenant, question.vector.tolist(), text, question_terms(text), question.top_k, visible)
         return (sql, *parameters, *([list(question.sources)] if question.sources else []))
 
     def _found(self, question: Question, passages: tuple[Passage, ...], how: VectorSearch) -> Found:
-        return Found(passages, question.top_k, self._tuning.candidates, self._tuning.rrf_k, how)
+        return Found(passages, question.top_k, self._candidates(question), self._tuning.rrf_k, how)
+
+    def _candidates(self, question: Question) -> int:
+        return max(self._tuning.candidates, question.top_k)
 
 
 def _passage(row: Any, tenant: str) -> Passage:
@@ -107,60 +111,66 @@ async def read_embedder(connection: Connection) -> Embedder | None:
     return Embedder(**row) if row else None
 
 
-async def apply(connection: Connection, change: Change, *, now: datetime) -> Indexed | None:
-    """Puts a document in place of what its id held, in the caller's transaction, and reads back what is there.
+class PostgresShelf:
+    """Puts documents into the schema `retriever`, in the caller's transaction, which has named the tenant."""
 
-    Returns None, having changed nothing, when the index holds this version or a newer one, tombstones included.
-    Raises Conflict for another embedder's vectors.
-    """
-    document = change.document
-    await connection.execute("SELECT set_config('headrace.tenant', $1, true)", document.tenant)
-    if change.chunks:
-        require_same(await _adopt(connection, change.embedder), change.embedder)
-    if not await _put_document(connection, change, now):
-        return None
-    key = (document.tenant, document.source, document.document_id)
-    gone = Counter({row["tier"]: row["chunks"] for row in await connection.fetch(statements.CLEAR_CHUNKS, *key)})
-    with statement("INSERT chunks", operation="INSERT", collection="chunks"):
-        await connection.executemany(statements.PUT_CHUNK, [_chunk_row(change, chunk) for chunk in change.chunks])
-    count = int(await connection.fetchval(statements.COUNT_CHUNKS, *key, document.version))
-    await _add_to_tally(connection, change, count=count, gone=gone)
-    return Indexed(change, count, now)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def apply(self, change: Change, *, now: datetime) -> Indexed | None:
+        """Puts a document in place of what its id held, and reads back what is there.
+
+        Returns None, having changed nothing, when the index holds this version or a newer one, tombstones included.
+        Raises Conflict for another embedder's vectors.
+        """
+        if change.chunks:
+            require_same(await self._adopt(change.embedder), change.embedder)
+        if not await self._put_document(change, now):
+            return None
+        key = _key(change.document)
+        gone = await self._connection.fetch(statements.CLEAR_CHUNKS, *key)
+        await self._put_chunks(change)
+        count = int(await self._connection.fetchval(statements.COUNT_CHUNKS, *key, change.document.version))
+        await self._add_to_tally(change, count=count, gone={row["tier"]: row["chunks"] for row in gone})
+        return Indexed(change, count, now)
+
+    async def _adopt(self, embedder: Embedder) -> Embedder:
+        """Returns the index's embedder; the first to write becomes it."""
+        known = await read_embedder(self._connection)
+        if known is not None:
+            return known
+        row = await self._connection.fetchrow(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash)
+        assert row is not None
+        return Embedder(**row)
+
+    async def _put_document(self, change: Change, now: datetime) -> bool:
+        document = change.document
+        values = (*_key(document), document.version, document.title, document.uri, change.tier, not change.chunks, now)
+        return await self._connection.fetchval(statements.PUT_DOCUMENT, *values) is not None
+
+    async def _put_chunks(self, change: Change) -> None:
+        with statement("INSERT chunks", operation="INSERT", collection="chunks"):
+            rows = [_chunk_row(change, chunk) for chunk in change.chunks]
+            await self._connection.executemany(statements.PUT_CHUNK, rows)
+
+    async def _add_to_tally(self, change: Change, *, count: int, gone: dict[int, int]) -> None:
+        document = change.document
+        changes = Counter({int(change.tier): count})
+        changes.subtract(gone)
+        shard = zlib.crc32(document.document_id.encode()) % SHARDS
+        tiers, amounts = list(changes), list(changes.values())
+        await self._connection.execute(statements.ADD_TO_TALLY, document.tenant, document.source, shard, tiers, amounts)
 
 
-async def _adopt(connection: Connection, embedder: Embedder) -> Embedder:
-    known = await read_embedder(connection)
-    if known is not None:
-        return known
-    row = await connection.fetchrow(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash)
-    assert row is not None
-    return Embedder(**row)
-
-
-async def _put_document(connection: Connection, change: Change, now: datetime) -> bool:
-    document = change.document
-    version = await connection.fetchval(
-        statements.PUT_DOCUMENT,
-        document.tenant,
-        document.source,
-        document.document_id,
-        document.version,
-        document.title,
-        document.uri,
-        change.tier,
-        not change.chunks,
-        now,
-    )
-    return version is not None
+def _key(document: Document) -> tuple[str, str, str]:
+    return document.tenant, document.source, document.document_id
 
 
 def _chunk_row(change: Change, chunk: Chunk) -> tuple[object, ...]:
     document, text = change.document, chunk.text.reveal()
     headings = "\n".join((document.title, *chunk.headings))
     return (
-        document.tenant,
-        document.source,
-        document.document_id,
+        *_key(document),
         document.version,
         change.tier,
         chunk.ordinal,
@@ -172,12 +182,3 @@ def _chunk_row(change: Change, chunk: Chunk) -> tuple[object, ...]:
         headings,
         as_tsvector(chunk_terms(f"{headings}\n{text}")),
     )
-
-
-async def _add_to_tally(connection: Connection, change: Change, *, count: int, gone: Counter[int]) -> None:
-    document = change.document
-    changes = Counter({int(change.tier): count})
-    changes.subtract(gone)
-    shard = zlib.crc32(document.document_id.encode()) % SHARDS
-    tiers, amounts = list(changes), list(changes.values())
-    await connection.execute(statements.ADD_TO_TALLY, document.tenant, document.source, shard, tiers, amounts)

@@ -1,0 +1,273 @@
+"""Messages to questions and changes, and what was found or indexed to messages. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.document.v1.document_pb2 import DocumentEmbedded, DocumentIndexed, EmbeddedChunk
+from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
+from headrace.query.v1.events_pb2 import QueryEmbedded, QueryRetrieved
+from headrace.query.v1.query_pb2 import Hop
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity, RetrievalSettings, RetrievedChunk
+from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
+from headrace_privacy import Sealed, Text, Tier, protect, reveal, reveal_vector
+from headrace_runtime.errors import Reason, Rejected, Violation
+
+from headrace_retriever.domain import (
+    Change,
+    Chunk,
+    Document,
+    Embedder,
+    Found,
+    Indexed,
+    Lookup,
+    Passage,
+    Question,
+    Vector,
+    as_vector,
+    is_usable,
+)
+
+DEFAULT_TOP_K = 8
+MOST_PASSAGES = 100
+LONGEST_TEXT = 8_000
+#: The contract's limit; Postgres' keys take 2,704 bytes in all.
+LONGEST_ID = 512
+#: Postgres' largest integer and bigint; the wire's unsigned numbers may be larger.
+MOST_CHUNKS = 2**31 - 1
+LAST_VERSION = 2**63 - 1
+
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+def rejected(field: str, reason: Reason, description: str) -> Rejected:
+    """Makes the refusal of one field."""
+    return Rejected(Violation(field, reason, description))
+
+
+# --- query.embedded ---------------------------------------------------------------------------------------------------
+
+
+def to_question(message: QueryEmbedded, *, top_k: int) -> Question:
+    """Reads what to find. Raises Rejected for what can never be searched."""
+    embedder = to_embedder(message.embedder)
+    return Question(
+        tenant=_tenant(message.query.tenant, "query.tenant"),
+        text=_text(message.text, Tier.of(message.tier), "text"),
+        vector=_vector(message.vector, embedder, "vector"),
+        embedder=embedder,
+        sources=tuple(_source(source, "query.sources") for source in message.query.sources),
+        max_tier=_limit(message.query.max_document_tier, "query.max_document_tier"),
+        top_k=top_k,
+    )
+
+
+def from_found(message: QueryEmbedded, found: Found, *, received_at: datetime, finished_at: datetime) -> QueryRetrieved:
+    """Writes the passages for a query, and this service's share of its time."""
+    retrieved = QueryRetrieved(
+        query=message.query,
+        text=message.text,
+        tier=message.tier,
+        vector=message.vector,
+        embedder=message.embedder,
+        chunks=map(_from_passage, found.passages),
+        settings=_from_settings(found),
+    )
+    hop = Hop(service="retriever", received_at=_timestamp(received_at), finished_at=_timestamp(finished_at))
+    retrieved.query.hops.append(hop)
+    return retrieved
+
+
+# --- document.embedded ------------------------------------------------------------------------------------------------
+
+
+def to_change(message: DocumentEmbedded) -> Change:
+    """Reads a document as it shall be. Raises Rejected for what can never be indexed."""
+    tier, embedder = Tier.of(message.tier), to_embedder(message.embedder)
+    document = Document(
+        tenant=_tenant(message.document.tenant, "document.tenant"),
+        source=_source(message.document.source, "document.source"),
+        document_id=_document_id(message.document.document_id),
+        version=_at_most(message.document.version, LAST_VERSION, "document.version"),
+        title=_storable(message.document.title, "document.title"),
+        uri=_storable(message.document.uri, "document.uri"),
+    )
+    chunks = tuple(_to_chunk(chunk, f"chunks[{place}]", tier, embedder) for place, chunk in enumerate(message.chunks))
+    if len({chunk.ordinal for chunk in chunks}) != len(chunks):
+        raise rejected("chunks", "unsupported", "Two chunks have the same ordinal.")
+    return Change(document, tier, chunks, embedder)
+
+
+def from_indexed(message: DocumentEmbedded, indexed: Indexed) -> DocumentIndexed:
+    """Writes what the index now holds of a document."""
+    return DocumentIndexed(
+        document=message.document,
+        tier=_to_wire(indexed.change.tier),
+        chunks=indexed.chunks,
+        embedder=message.embedder,
+        indexed_at=_timestamp(indexed.indexed_at),
+    )
+
+
+def _document_id(identity: str) -> str:
+    if not identity:
+        raise rejected("document.document_id", "missing", "There is no document id.")
+    if len(identity) > LONGEST_ID:
+        raise rejected("document.document_id", "too_long", f"It has more than {LONGEST_ID} characters.")
+    return _storable(identity, "document.document_id")
+
+
+def _to_chunk(chunk: EmbeddedChunk, field: str, tier: Tier, embedder: Embedder) -> Chunk:
+    return Chunk(
+        ordinal=_at_most(chunk.ordinal, MOST_CHUNKS, f"{field}.ordinal"),
+        headings=tuple(_storable(heading, f"{field}.headings") for heading in chunk.headings),
+        text=_text(chunk.text, tier, f"{field}.text"),
+        vector=_vector(chunk.vector, embedder, f"{field}.vector"),
+        tokens=_at_most(chunk.tokens, MOST_CHUNKS, f"{field}.tokens"),
+    )
+
+
+# --- RetrievalService -------------------------------------------------------------------------------------------------
+
+
+def to_lookup(request: SearchRequest) -> Lookup:
+    """Reads a search. Raises Rejected, which names the field."""
+    tenant = _tenant(request.tenant, "tenant")
+    if not request.text.strip():
+        raise rejected("text", "empty", "The text is empty.")
+    if len(request.text) > LONGEST_TEXT:
+        raise rejected("text", "too_long", f"The text has more than {LONGEST_TEXT} characters.")
+    return Lookup(
+        tenant=tenant,
+        # Nobody has classified it, and unknown is the strictest.
+        text=Text(_storable(request.text, "text"), Tier.TIER_2),
+        sources=tuple(_source(source, "sources") for source in request.sources),
+        max_tier=_limit(request.max_tier, "max_tier"),
+        top_k=_at_most(request.top_k, MOST_PASSAGES, "top_k") or DEFAULT_TOP_K,
+    )
+
+
+def from_lookup(found: Found) -> SearchResponse:
+    """Writes what was found."""
+    return SearchResponse(chunks=map(_from_passage, found.passages), settings=_from_settings(found))
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def to_embedder(identity: EmbedderIdentity) -> Embedder:
+    """Reads what made a vector."""
+    return Embedder(identity.name, identity.dimensions, identity.hash)
+
+
+def from_embedder(embedder: Embedder) -> EmbedderIdentity:
+    """Writes what made a vector."""
+    return EmbedderIdentity(name=embedder.name, dimensions=embedder.dimensions, hash=embedder.hash)
+
+
+def checked_vector(numbers: Sequence[float], embedder: Embedder, field: str) -> Vector:
+    """Makes a vector that a cosine can be taken of. Raises Rejected."""
+    vector = as_vector(numbers)
+    if not is_usable(vector, embedder.dimensions):
+        description = f"The vector is not {embedder.dimensions} finite numbers, at least one of them not 0."
+        raise rejected(field, "unsupported", description)
+    return vector
+
+
+def _vector(content: ProtectedVector, embedder: Embedder, field: str) -> Vector:
+    try:
+        return checked_vector(reveal_vector(content), embedder, field)
+    except Sealed as error:
+        raise rejected(field, "unsupported", "The vector is sealed, and there is no key for it here.") from error
+    except ValueError as error:
+        raise rejected(field, "undecodable", "The vector's bytes are not as many as its dimensions need.") from error
+
+
+def _text(content: ProtectedText, tier: Tier, field: str) -> Text:
+    try:
+        text = reveal(content, tier)
+    except Sealed as error:
+        raise rejected(field, "unsupported", "The text is sealed, and there is no key for it here.") from error
+    _storable(text.reveal(), field)
+    return text
+
+
+def _storable(text: str, field: str) -> str:
+    if "\x00" in text:
+        raise rejected(field, "has_nul", "It holds a NUL character, which cannot be stored.")
+    return text
+
+
+def _tenant(name: str, field: str) -> str:
+    if not name:
+        raise rejected(field, "missing", "There is no tenant.")
+    return _source(name, field)
+
+
+def _source(name: str, field: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise rejected(field, "unsupported", "It is not 1 to 64 of a-z, 0-9, _ and -.")
+    return name
+
+
+def _at_most(number: int, most: int, field: str) -> int:
+    if number > most:
+        raise rejected(field, "too_large", f"It is more than {most}.")
+    return number
+
+
+def _limit(number: int, field: str) -> Tier:
+    """Reads a limit. None set is none; one that this version does not know must not become none."""
+    if number == privacy_pb2.TIER_UNSPECIFIED:
+        return Tier.TIER_2
+    if number not in list(Tier):
+        raise rejected(field, "unknown_value", "This tier is not known here.")
+    return Tier(number)
+
+
+def _from_passage(passage: Passage) -> RetrievedChunk:
+    document = passage.document
+    reference = ChunkReference(
+        chunk_id=str(passage.chunk_id),
+        version=document.version,
+        source=document.source,
+        document_id=document.document_id,
+        title=document.title,
+        headings=passage.headings,
+        uri=document.uri,
+        ordinal=passage.ordinal,
+        tier=_to_wire(passage.tier),
+        score=passage.score,
+        similarity=passage.similarity,
+    )
+    return RetrievedChunk(
+        reference=reference,
+        text=protect(passage.text),
+        vector_rank=passage.vector_rank,
+        text_rank=passage.text_rank,
+    )
+
+
+def _from_settings(found: Found) -> RetrievalSettings:
+    return RetrievalSettings(
+        top_k=found.top_k, candidates=found.candidates, rrf_k=found.rrf_k, vector_search=found.vector_search
+    )
+
+
+def _to_wire(tier: Tier) -> privacy_pb2.Tier.ValueType:
+    return privacy_pb2.Tier.ValueType(tier)
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
+
+
+def strictest_of(message: QueryEmbedded, passages: Iterable[Passage]) -> Tier:
+    """Returns the tier of a query together with its passages: that of whatever carries both."""
+    return max((Tier.of(message.tier), *(passage.tier for passage in passages)))
