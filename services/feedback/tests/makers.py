@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,9 +12,8 @@ from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.topics import Topic
 from headrace_feedback.translate import read_answer, read_feedback
-from headrace_stream import Delivery, Event, Unit
-from headrace_stream.envelope import Arrival
-from opentelemetry.context import Context
+from headrace_stream import Delivery
+from headrace_stream.memory import delivered
 
 NOW = datetime(2026, 11, 21, 9, 0, 2, tzinfo=UTC)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -78,53 +75,14 @@ def an_interaction(tenant: str, query_id: object = "", **changes: Any) -> Any:
     return read_answer(answer(tenant, query_id, **changes), event_id=uuid4())
 
 
-def a_feedback(tenant: str, *, after: float = 0.0, **changes: Any) -> Any:
+def a_feedback(tenant: str, after: float = 0.0, **changes: Any) -> Any:
     """The feedback in the domain, recorded `after` seconds from NOW."""
     return read_feedback(feedback(tenant, **changes), now=NOW + timedelta(seconds=after))
 
 
-def delivery(topic: Topic[Any], message: Any, *, event_id: UUID | None = None, **headers: str) -> Delivery[Any]:
-    """A record as the bus hands it over."""
-    arrival = Arrival(
-        service="feedback",
-        topic=topic.name,
-        partition=0,
-        offset=0,
-        key="key",
-        headers=headers,
-        event_id=event_id or uuid4(),
-        received_at=NOW,
-        published_at=NOW,
-        attempt=1,
-        context=Context(),
-    )
-    return Delivery(message, arrival)
-
-
-class MemoryLedger:
-    """Inbox and outbox in memory: what a unit emits is in `events` once its transaction ended well."""
-
-    def __init__(self, connection: object) -> None:
-        self._connection = connection
-        self._inbox: set[tuple[str, UUID]] = set()
-        self.events: list[Event[Any]] = []
-
-    @asynccontextmanager
-    async def once(self, delivery: Delivery[Any], *, tenant: str = "") -> AsyncIterator[Unit | None]:
-        key = (delivery.arrival.topic, delivery.event_id)
-        if key in self._inbox:
-            yield None
-            return
-        async with self.unit(tenant=tenant) as unit:
-            yield unit
-        self._inbox.add(key)
-
-    @asynccontextmanager
-    async def unit(self, *, tenant: str = "") -> AsyncIterator[Unit]:
-        del tenant
-        unit = Unit(self._connection)  # type: ignore[arg-type]
-        yield unit
-        self.events += unit.events
+def delivery(message: Any, topic: Topic[Any], *, event_id: UUID | None = None) -> Delivery[Any]:
+    """A record as the bus hands it over to the service."""
+    return delivered(message, topic, service="feedback", event_id=event_id or uuid4(), received_at=NOW)
 
 
 ANSWER, FEEDBACK = topics.ANSWER_COMPLETED, topics.FEEDBACK_SUBMITTED

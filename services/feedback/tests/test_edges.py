@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,8 +13,9 @@ from headrace_feedback.consumers import Consumers
 from headrace_feedback.servicer import FeedbackServicer
 from headrace_privacy import Tier
 from headrace_runtime.errors import NotFound, Rejected
+from headrace_stream.memory import MemoryLedger
 
-from services.feedback.tests.makers import ANSWER, FEEDBACK, NOW, TRACE, MemoryLedger, answer, delivery, feedback
+from services.feedback.tests.makers import ANSWER, FEEDBACK, NOW, TRACE, answer, delivery, feedback
 
 QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 MADE = UUID("7c1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
@@ -26,15 +27,13 @@ class House:
 
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self.ledger: Any = MemoryLedger(self.log)
-        self.consumers = Consumers(self.ledger, lambda log: log)  # type: ignore[arg-type, return-value]
-        self.servicer = FeedbackServicer(
-            self.ledger,
-            lambda log: log,  # type: ignore[arg-type, return-value]
-            self.log,
-            new_id=lambda: MADE,
-            now=lambda: NOW,
-        )
+        self.ledger = cast(Any, MemoryLedger())
+        self.consumers = Consumers(self.ledger, self.log_on)
+        self.servicer = FeedbackServicer(self.ledger, self.log_on, self.log, new_id=lambda: MADE, now=lambda: NOW)
+
+    def log_on(self, unit: object) -> MemoryLog:
+        del unit
+        return self.log
 
     async def record(self, message: Any) -> service_pb2.RecordResponse:
         return await self.servicer.Record(service_pb2.RecordRequest(feedback=message), CONTEXT)
@@ -46,19 +45,19 @@ def house() -> House:
 
 
 async def test_a_redelivered_answer_is_stored_once(house: House) -> None:
-    event = delivery(ANSWER, answer("demo", QUERY))
+    event = delivery(answer("demo", QUERY), ANSWER)
     for _ in range(2):
         assert await house.consumers.on_answer(event) == ()
     assert len(house.log.interactions) == 1
-    assert house.ledger.events == []
+    assert house.ledger.published == []
 
 
 async def test_feedback_on_the_bus_is_stored_and_told(house: House) -> None:
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
-    event = delivery(FEEDBACK, feedback("demo", queryId=QUERY, rating=2))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER))
+    event = delivery(feedback("demo", queryId=QUERY, rating=2), FEEDBACK)
     for _ in range(2):
         await house.consumers.on_feedback(event)
-    (told,) = house.ledger.events
+    (told,) = house.ledger.published
     assert (told.topic, told.key, told.correlation_id, told.tenant, told.tier) == (
         topics.FEEDBACK_RECORDED,
         QUERY,
@@ -72,30 +71,30 @@ async def test_feedback_on_the_bus_is_stored_and_told(house: House) -> None:
 async def test_the_same_feedback_in_two_events_is_told_once(house: House) -> None:
     message = feedback("demo", queryId=QUERY)
     for _ in range(2):
-        await house.consumers.on_feedback(delivery(FEEDBACK, message))
-    assert len(house.ledger.events) == 1
+        await house.consumers.on_feedback(delivery(message, FEEDBACK))
+    assert len(house.ledger.published) == 1
 
 
 async def test_early_feedback_is_told_again_when_its_answer_comes(house: House) -> None:
     for number in range(2):
-        await house.consumers.on_feedback(delivery(FEEDBACK, feedback("demo", traceId=TRACE, rating=number + 1)))
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
-    early, later = house.ledger.events[:2], house.ledger.events[2:]
+        await house.consumers.on_feedback(delivery(feedback("demo", traceId=TRACE, rating=number + 1), FEEDBACK))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER))
+    early, later = house.ledger.published[:2], house.ledger.published[2:]
     assert [(e.message.query_id, e.tier, e.key) for e in early] == [("", Tier.TIER_2, TRACE)] * 2
     assert [(e.message.query_id, e.tier, e.key) for e in later] == [(QUERY, Tier.TIER_1, QUERY)] * 2
-    assert len({e.event_id for e in house.ledger.events}) == 4
+    assert len({e.event_id for e in house.ledger.published}) == 4
 
 
 async def test_bad_feedback_on_the_bus_is_rejected_and_nothing_is_stored(house: House) -> None:
     with pytest.raises(Rejected, match=r"^rating: unknown_value$"):
-        await house.consumers.on_feedback(delivery(FEEDBACK, feedback("demo", queryId=QUERY, rating=7)))
+        await house.consumers.on_feedback(delivery(feedback("demo", queryId=QUERY, rating=7), FEEDBACK))
     assert not house.log.feedback
 
 
 async def test_record_makes_an_id_and_says_whether_it_joined(house: House) -> None:
     message = feedback("demo", queryId=QUERY, feedbackId="")
     assert await house.record(message) == service_pb2.RecordResponse(feedback_id=str(MADE), joined=False)
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER))
     assert await house.record(message) == service_pb2.RecordResponse(feedback_id=str(MADE), joined=True)
     assert message.feedback_id == "", "the caller's message is the caller's"
 
@@ -104,7 +103,7 @@ async def test_record_tells_once(house: House) -> None:
     message = feedback("demo", queryId=QUERY)
     for _ in range(2):
         await house.record(message)
-    (told,) = house.ledger.events
+    (told,) = house.ledger.published
     assert (told.topic, told.source, told.causation_id) == (topics.FEEDBACK_RECORDED, "feedback", message.feedback_id)
 
 
@@ -114,7 +113,7 @@ async def test_record_names_the_field_by_its_path(house: House) -> None:
 
 
 async def test_get_shows_the_interaction_with_its_feedback(house: House) -> None:
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER))
     await house.record(feedback("demo", traceId=TRACE, correction="A mill race."))
     shown = await house.servicer.Get(service_pb2.GetRequest(tenant="demo", trace_id=TRACE), CONTEXT)
     assert shown.interaction == answer("demo", QUERY)
@@ -123,7 +122,7 @@ async def test_get_shows_the_interaction_with_its_feedback(house: House) -> None
 
 
 async def test_get_knows_nothing_of_another_tenants(house: House) -> None:
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY)))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER))
     with pytest.raises(NotFound):
         await house.servicer.Get(service_pb2.GetRequest(tenant="other", query_id=QUERY), CONTEXT)
     with pytest.raises(Rejected, match="query_id: missing"):
@@ -132,7 +131,7 @@ async def test_get_knows_nothing_of_another_tenants(house: House) -> None:
 
 async def test_tally_streams_what_was_answered_by_which_event(house: House) -> None:
     event_id = uuid4()
-    await house.consumers.on_answer(delivery(ANSWER, answer("demo", QUERY), event_id=event_id))
+    await house.consumers.on_answer(delivery(answer("demo", QUERY), ANSWER, event_id=event_id))
     batches = [batch async for batch in house.servicer.Tally(service_pb2.TallyRequest(), CONTEXT)]
     (one,) = [one for batch in batches for one in batch.interactions]
     assert (one.tenant, one.query_id, one.answer_event_id) == ("demo", QUERY, str(event_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -74,7 +75,7 @@ class LogSuite:
     async def test_feedback_finds_its_interaction(self, reader: Reader, tenant: str, by: str) -> None:
         interaction = an_interaction(tenant)
         await log(reader, interaction)
-        about = {"queryId": str(interaction.query_id)} if by == "query" else {"traceId": TRACE}
+        about: dict[str, Any] = {"queryId": str(interaction.query_id)} if by == "query" else {"traceId": TRACE}
         recording = await record(reader, a_feedback(tenant, comment="good", **about))
         assert recording.is_new
         assert recording.feedback.joined_at == NOW
@@ -86,7 +87,7 @@ class LogSuite:
     @pytest.mark.parametrize("by", ["query", "trace"])
     async def test_feedback_before_the_answer_waits_for_it(self, reader: Reader, tenant: str, by: str) -> None:
         interaction = an_interaction(tenant)
-        about = {"queryId": str(interaction.query_id)} if by == "query" else {"traceId": TRACE}
+        about: dict[str, Any] = {"queryId": str(interaction.query_id)} if by == "query" else {"traceId": TRACE}
         waiting = a_feedback(tenant, rating=4, **about)
         recording = await record(reader, waiting)
         assert (recording.feedback.joined_at, recording.feedback.tier) == (None, Tier.TIER_2)
@@ -116,7 +117,7 @@ class LogSuite:
         interaction = an_interaction(tenant)
         await log(reader, interaction)
         for after in (3, 1, 2):
-            await record(reader, a_feedback(tenant, after=after, rating=after, queryId=str(interaction.query_id)))
+            await record(reader, a_feedback(tenant, after, rating=after, queryId=str(interaction.query_id)))
         found = await judgements(reader, Reference(tenant, interaction.query_id, ""))
         assert [one.rating for one in found] == [1, 2, 3]
 

@@ -12,7 +12,7 @@ from headrace.feedback.v1.service_pb2_grpc import add_FeedbackServiceServicer_to
 from headrace_database import open_database
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.service import Service
-from headrace_stream import Ledger, open_bus
+from headrace_stream import Ledger, Unit, open_bus
 
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
 from headrace_feedback.consumers import Consumers
@@ -31,14 +31,18 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_database(settings.database, schema="feedback") as database,
     ):
         ledger = Ledger(database)
-        consumers = Consumers(ledger, PostgresLog)
+        consumers = Consumers(ledger, _log_on)
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT)
         servicer = FeedbackServicer(
-            ledger, PostgresLog, PostgresReader(database), new_id=uuid4, now=lambda: datetime.now(UTC)
+            ledger, _log_on, PostgresReader(database), new_id=uuid4, now=lambda: datetime.now(UTC)
         )
         async with ledger.relaying(bus):
             yield Service(
                 bus,
                 [Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService")],
             )
+
+
+def _log_on(unit: Unit) -> PostgresLog:
+    return PostgresLog(unit.connection)

@@ -8,8 +8,7 @@ from typing import Any
 from headrace import topics
 from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted
 from headrace.query.v1.answer_pb2 import AnswerCompleted
-from headrace_database import Connection
-from headrace_stream import Delivery, Event, Ledger
+from headrace_stream import Delivery, Event, Ledger, Unit
 
 from headrace_feedback.feedback import Feedback
 from headrace_feedback.handlers import log_interaction, record_feedback
@@ -21,7 +20,7 @@ from headrace_feedback.translate import read_answer, read_feedback, to_recorded
 class Consumers:
     """Each event takes effect once: it is stored, and what that causes is published, in one transaction."""
 
-    def __init__(self, ledger: Ledger, log_on: Callable[[Connection], Log]) -> None:
+    def __init__(self, ledger: Ledger, log_on: Callable[[Unit], Log]) -> None:
         self._ledger = ledger
         self._log_on = log_on
 
@@ -31,7 +30,7 @@ class Consumers:
         interaction = read_answer(delivery.message, event_id=delivery.event_id, traceparent=traceparent)
         async with self._ledger.once(delivery, tenant=interaction.tenant) as unit:
             if unit is not None:
-                log = self._log_on(unit.connection)
+                log = self._log_on(unit)
                 joined = await log_interaction(interaction, log, now=delivery.received_at)
                 unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
         return ()
@@ -41,7 +40,7 @@ class Consumers:
         feedback = read_feedback(delivery.message, now=delivery.received_at)
         async with self._ledger.once(delivery, tenant=feedback.about.tenant) as unit:
             if unit is not None:
-                recording = await record_feedback(feedback, self._log_on(unit.connection))
+                recording = await record_feedback(feedback, self._log_on(unit))
                 link_to_answer(recording.interaction)
                 if recording.is_new:
                     unit.emit(_recorded(delivery, recording.feedback))

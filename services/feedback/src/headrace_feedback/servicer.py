@@ -12,8 +12,7 @@ from headrace import topics
 from headrace.feedback.v1 import service_pb2, service_pb2_grpc
 from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted
 from headrace.query.v1.answer_pb2 import AnswerCompleted
-from headrace_database import Connection
-from headrace_stream import Event, Ledger
+from headrace_stream import Event, Ledger, Unit
 from headrace_stream.envelope import derived_id
 
 from headrace_feedback.feedback import Feedback
@@ -32,7 +31,7 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
     def __init__(
         self,
         ledger: Ledger,
-        log_on: Callable[[Connection], Log],
+        log_on: Callable[[Unit], Log],
         reader: Reader,
         *,
         new_id: Callable[[], UUID],
@@ -51,7 +50,7 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         submitted.feedback_id = submitted.feedback_id or str(self._new_id())
         feedback = read_feedback(submitted, now=self._now(), path="feedback.")
         async with self._ledger.unit(tenant=feedback.about.tenant) as unit:
-            recording = await record_feedback(feedback, self._log_on(unit.connection))
+            recording = await record_feedback(feedback, self._log_on(unit))
             link_to_answer(recording.interaction)
             if recording.is_new:
                 unit.emit(_recorded(recording.feedback))

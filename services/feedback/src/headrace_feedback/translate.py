@@ -72,7 +72,7 @@ def read_tenant(tenant: str) -> str:
 
 
 def _bad_tenant(field: str) -> Violation:
-    return Violation(field, "unknown_value", "A tenant is 1 to 64 of a-z, 0-9, _ and -.")
+    return Violation(field, "malformed", "A tenant is 1 to 64 of a-z, 0-9, _ and -.")
 
 
 def _check_reference(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
@@ -85,7 +85,7 @@ def _check_reference(message: FeedbackSubmitted, path: str) -> Iterator[Violatio
     if message.query_id and not _is_uuid(message.query_id):
         yield Violation(f"{path}query_id", "not_a_uuid", "The query's id is a UUID.")
     if message.trace_id and not TRACE.fullmatch(message.trace_id.lower()):
-        yield Violation(f"{path}trace_id", "unknown_value", "A trace id is 32 hex digits, not all of them 0.")
+        yield Violation(f"{path}trace_id", "malformed", "A trace id is 32 hex digits, not all of them 0.")
 
 
 def _check_feedback(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
