@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -90,6 +91,7 @@ class FakeQueries(QueryServiceServicer):
     """Streams the script; breaks off after `cut` updates of an Ask; ends as `fault` says."""
 
     cut: int = 99
+    hang: bool = False
     fault: tuple[grpc.StatusCode, str] | None = None
     violations: dict[str, str] = field(default_factory=dict)
     asked: list[queries.Question] = field(default_factory=list)
@@ -104,6 +106,8 @@ class FakeQueries(QueryServiceServicer):
             await refuse(context, *self.fault, **self.violations)
         for update in script()[: self.cut]:
             yield queries.AskResponse(query_id=request.question.query_id, trace_id=TRACE, update=update)
+            if self.hang:
+                await asyncio.sleep(60)
         if self.cut < len(script()):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
@@ -215,6 +219,11 @@ class FakeHeadrace:
     @property
     def endpoints(self) -> Endpoints:
         return Endpoints(services=dict.fromkeys(("ingest", "feedback", "traces"), self.address))
+
+    @property
+    def ingest_only(self) -> str:
+        """For the environment: without a place for traces."""
+        return f"ingest={self.address}"
 
     @property
     def variable(self) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from headrace_client.errors import TimedOut, Unavailable, Unreachable
+
+Part = TypeVar("Part", AIOKafkaProducer, AIOKafkaConsumer, AIOKafkaAdminClient)
 
 #: The largest topic takes 8 MiB.
 _MAX_BYTES = 8 * 1024 * 1024 + 65_536
@@ -50,23 +53,24 @@ async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
 @asynccontextmanager
 async def open_reader(bootstrap: str) -> AsyncIterator[Reader]:
     """A reader outside of any consumer group: it commits nothing and disturbs nobody. Raises Unreachable."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-        max_partition_fetch_bytes=_MAX_BYTES,
-    )  # fmt: skip
-    async with _running(admin, bootstrap), _running(consumer, bootstrap):
-        yield Reader(admin, consumer)
+    async with _running(AIOKafkaAdminClient(bootstrap_servers=bootstrap), bootstrap) as admin:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=_MAX_BYTES,
+        )
+        async with _running(consumer, bootstrap):
+            yield Reader(admin, consumer)
 
 
 @asynccontextmanager
-async def _running(
-    part: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient, bootstrap: str
-) -> AsyncIterator[None]:
+async def _running(part: Part, bootstrap: str) -> AsyncIterator[Part]:
     stop = part.close if isinstance(part, AIOKafkaAdminClient) else part.stop
     try:
         await part.start()
-        yield
+        yield part
     except KafkaConnectionError as error:
         raise Unreachable("Kafka", bootstrap) from error
     except KafkaError as error:
@@ -75,7 +79,7 @@ async def _running(
         await _stopped(stop())
 
 
-async def _stopped(stopping) -> None:  # type: ignore[no-untyped-def]
+async def _stopped(stopping: Awaitable[None]) -> None:
     try:
         await asyncio.wait_for(stopping, timeout=5)
     except (TimeoutError, KafkaError):
@@ -173,7 +177,7 @@ async def send(
     return sent.partition, sent.offset
 
 
-def _record(record) -> Record:  # type: ignore[no-untyped-def]
+def _record(record: ConsumerRecord) -> Record:
     return Record(
         topic=record.topic,
         partition=record.partition,
