@@ -96,6 +96,10 @@ class Bus:
         """Returns once Kafka has all events, in order for each key. Raises Unavailable("kafka") if in doubt."""
         await self._producer.publish(events)
 
+    async def send_raw(self, records: Sequence[tuple[str, bytes, bytes, Mapping[str, str]]]) -> None:
+        """As publish, for (topic, key, value, headers) encoded before: what a ledger's relay sends."""
+        await self._producer.send_raw(records)
+
     async def start(self) -> None:
         """Begins to take events."""
         await asyncio.gather(*(part.start() for part in self._parts))
