@@ -56,10 +56,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All that the classifier says of one text: its tier, why, what fired, and the text masked."""
+    """All that the classifier says of one text: its tier, why, what fired, and the text and its labels masked."""
 
     tier: Tier
     reason: TierReason
     findings: tuple[Finding, ...]
     text: Text
     policy_version: str
+    labels: tuple[Text, ...] = ()

@@ -1,0 +1,75 @@
+"""The Kafka edge: what is taken off the bus, and what is put there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace import topics
+from headrace.document.v1.document_pb2 import DocumentAccepted
+from headrace.query.v1.events_pb2 import QueryAccepted
+from headrace_runtime.errors import Rejected, Violation
+from headrace_stream import Bus, Delivery, Event
+from headrace_telemetry.tracing import describe
+from opentelemetry.trace import get_current_span
+
+from headrace_classifier import translate
+from headrace_classifier.handlers import classify, tier_by_provenance
+from headrace_classifier.policy import Policy
+from headrace_classifier.ports import Inspector
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The classifier's subscriptions. Stateless: a replay makes the same event again, with the same id.
+
+    Queries and documents have inspectors of their own, so that a long document never holds up a short question.
+    """
+
+    policy: Policy
+    queries: Inspector
+    documents: Inspector
+    now: Callable[[], datetime]
+
+    def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
+        """Subscribes to queries and documents."""
+        bus.subscribe(topics.QUERY_ACCEPTED, self.on_query, in_flight=queries_in_flight)
+        bus.subscribe(topics.DOCUMENT_ACCEPTED, self.on_document, in_flight=documents_in_flight)
+
+    async def on_query(self, delivery: Delivery[QueryAccepted]) -> Sequence[Event[Any]]:
+        """query.accepted → query.classified."""
+        submission = translate.query_submission(delivery.message)
+        verdict = await classify(submission, policy=self.policy, inspector=self.queries)
+        query_id, found = delivery.message.query.query_id, len(verdict.findings)
+        describe(
+            get_current_span(),
+            {"headrace.query.id": query_id, "headrace.tier": verdict.tier.label, "headrace.findings": found},
+        )
+        message = translate.query_classified(
+            delivery.message, verdict, received_at=delivery.received_at, finished_at=self.now()
+        )
+        return [delivery.follow(topics.QUERY_CLASSIFIED, message, tier=verdict.tier)]
+
+    async def on_document(self, delivery: Delivery[DocumentAccepted]) -> Sequence[Event[Any]]:
+        """document.accepted → document.classified. Raises Rejected when the event says neither text nor deletion."""
+        match delivery.message.WhichOneof("change"):
+            case "markdown":
+                return [await self._classify_document(delivery)]
+            case "deletion":
+                return [self._pass_deletion(delivery)]
+            case _:
+                raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
+
+    async def _classify_document(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
+        submission = translate.document_submission(delivery.message)
+        verdict = await classify(submission, policy=self.policy, inspector=self.documents)
+        describe(get_current_span(), {"headrace.tier": verdict.tier.label, "headrace.findings": len(verdict.findings)})
+        message = translate.document_classified(delivery.message, verdict)
+        return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=verdict.tier)
+
+    def _pass_deletion(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
+        decision = tier_by_provenance(translate.document_provenance(delivery.message), policy=self.policy)
+        message = translate.document_deleted(delivery.message, decision, policy_version=self.policy.version)
+        return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=decision.tier)

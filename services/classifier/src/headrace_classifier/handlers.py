@@ -1,0 +1,72 @@
+"""What the classifier does with a text: mask it, look into it, decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from headrace_privacy import Text, Tier
+
+from headrace_classifier.policy import Policy
+from headrace_classifier.ports import Inspector
+from headrace_classifier.tiering import decide, provenance_tier
+from headrace_classifier.verdict import Decision, Finding, FindingKind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a text comes from. Empty: not from any product, or not from any source. None: nothing was declared."""
+
+    tenant: str
+    product: str = ""
+    source: str = ""
+    declared: Tier | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Submission:
+    """A text to classify, with the labels that travel beside it, for example its title. All of it is a user's."""
+
+    provenance: Provenance
+    text: str
+    labels: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<submission of {len(self.text)} chars>"
+
+
+async def classify(submission: Submission, *, policy: Policy, inspector: Inspector) -> Verdict:
+    """Masks the text and its labels, looks for personal data in what is left, and decides the tier.
+
+    Detection that fails or takes too long makes the tier TIER_2, and the text comes out masked all the same. Masking
+    that fails raises: nothing may be passed on.
+    """
+    masked = [await inspector.mask(text) for text in (submission.text, *submission.labels)]
+    found = await inspector.detect("\n".join(part.text for part in masked))
+    findings = _add_up([finding for part in masked for finding in part.findings] + list(found))
+    decision = decide(tier_by_provenance(submission.provenance, policy=policy), findings)
+    text, *labels = (Text(part.text, decision.tier) for part in masked)
+    return Verdict(
+        tier=decision.tier,
+        reason=decision.reason,
+        findings=findings,
+        text=text,
+        labels=tuple(labels),
+        policy_version=policy.version,
+    )
+
+
+def tier_by_provenance(provenance: Provenance, *, policy: Policy) -> Decision:
+    """Decides by where a text comes from alone: all that there is to a deletion."""
+    said = [policy.tier_of_product(provenance.product), policy.tier_of_source(provenance.tenant, provenance.source)]
+    return provenance_tier(
+        declared=provenance.declared, policy=max((tier for tier in said if tier is not None), default=None)
+    )
+
+
+def _add_up(findings: list[Finding]) -> tuple[Finding, ...]:
+    """One finding for each rule, the counts added, in the order of the rules' names."""
+    counts: Counter[tuple[str, FindingKind]] = Counter()
+    for finding in findings:
+        counts[finding.rule, finding.kind] += finding.count
+    return tuple(Finding(rule, kind, count) for (rule, kind), count in sorted(counts.items()))

@@ -1,0 +1,32 @@
+"""The gRPC edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc.aio import ServicerContext
+from headrace.privacy.v1.service_pb2 import ClassifyRequest, ClassifyResponse
+from headrace.privacy.v1.service_pb2_grpc import PrivacyServiceServicer
+
+from headrace_classifier import translate
+from headrace_classifier.handlers import classify
+from headrace_classifier.policy import Policy
+from headrace_classifier.ports import Inspector
+
+
+class PrivacyServicer(PrivacyServiceServicer):
+    """Serves headrace.privacy.v1.PrivacyService."""
+
+    def __init__(self, policy: Policy, inspector: Inspector) -> None:
+        """Takes the policy in force and the inspector."""
+        self._policy = policy
+        self._inspector = inspector
+
+    async def Classify(  # noqa: N802 - the contract's name
+        self,
+        request: ClassifyRequest,
+        context: ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> ClassifyResponse:
+        """Classifies one text as the pipeline would. Raises Rejected with each wrong field."""
+        submission = translate.request_submission(request)
+        return translate.classify_response(await classify(submission, policy=self._policy, inspector=self._inspector))
