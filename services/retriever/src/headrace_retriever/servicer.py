@@ -19,6 +19,6 @@ class RetrievalServicer(RetrievalServiceServicer):
         self._embedder = embedder
         self._index = index
 
-    async def Search(self, request: SearchRequest, context: Any) -> SearchResponse:  # noqa: ARG002, N802 - gRPC's names
+    async def Search(self, request: SearchRequest, context: Any) -> SearchResponse:
         """Searches the index."""
         return from_lookup(await handlers.search(to_lookup(request), embedder=self._embedder, index=self._index))

@@ -51,10 +51,11 @@ WHERE tenant = $1 AND tier <= $2 AND (cardinality($3::text[]) = 0 OR source = AN
 """
 
 # Iterative scan: a filter (tenant, sources) that hides most of what HNSW finds makes it go on instead of returning
-# fewer rows. Sorting is made unattractive, so that the planner reads the graph in order, as the result will say, and
-# does not sort a scan instead; what must be sorted still is.
+# fewer rows. Relaxed, since the strict order throws away what is found late: with 1 % visible it found 92 to 95 % of
+# the true nearest, the relaxed one 99.7 % (20,000 chunks); the order is put right later. Sorting is made unattractive,
+# so that the planner reads the graph, as the result will say, and does not sort a scan; what must be sorted still is.
 TUNE_HNSW = """
-SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', $1, true),
+SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', $1, true),
     set_config('hnsw.max_scan_tuples', $2, true), set_config('enable_sort', 'off', true)
 """
 
@@ -103,12 +104,13 @@ def _nearest_hnsw(dimensions: int, max_tier: Tier, sources: str, candidates: int
         for tier in Tier
         if tier <= max_tier
     )
-    return f"SELECT * FROM ({'UNION ALL'.join(branches)}) AS tiers ORDER BY distance LIMIT {candidates}"  # noqa: S608
+    return "UNION ALL".join(branches)
 
 
 # The question's words are OR-ed. Ranking tens of thousands of matches of a common word takes longer than all the rest,
-# so words are taken from the rarest on, while a sample says that about {text_matches} chunks match; all of the words
-# rank what the taken ones match. chunk_id is a hash, so its order is a random one.
+# so a sample tells which words are rare: those that together match about {text_matches} chunks are looked up; the next
+# rarest is added where they match too few; all of the words rank what was matched. chunk_id is a hash, so the first in
+# its order are a random sample.
 _SEARCH = """
 WITH
 question AS MATERIALIZED (
@@ -130,10 +132,10 @@ common AS (
 ),
 terms AS MATERIALIZED (
     SELECT string_agg(term::text, ' | ')::tsquery AS all_words,
-        string_agg(term::text, ' | ') FILTER (WHERE before * $6::bigint <= {text_matches} * size)::tsquery AS rare_words
+        string_agg(term::text, ' | ') FILTER (WHERE upto * $6::bigint <= {text_matches} * size)::tsquery AS rare_words,
+        (array_agg(term ORDER BY upto) FILTER (WHERE upto * $6::bigint > {text_matches} * size))[1] AS next_word
     FROM (
-        SELECT term, sum(seen) OVER (ORDER BY seen, term::text) - seen AS before,
-            (SELECT count(*) FROM sample) AS size
+        SELECT term, sum(seen) OVER (ORDER BY seen, term::text) AS upto, (SELECT count(*) FROM sample) AS size
         FROM common
     ) AS ordered
 ),
@@ -142,11 +144,20 @@ nearest AS MATERIALIZED (
 ),
 by_vector AS (
     SELECT chunk_id, row_number() OVER (ORDER BY distance, chunk_id) AS vector_rank FROM nearest
+    ORDER BY distance, chunk_id LIMIT {candidates}
 ),
-matching AS MATERIALIZED (
+matching_rare AS MATERIALIZED (
     SELECT chunk_id, ts_rank_cd(words, all_words, 1) AS text_score FROM terms, chunks
     WHERE tenant = $1 AND tier <= {max_tier} {sources} AND words @@ rare_words
     LIMIT 2 * {text_matches}
+),
+matching AS MATERIALIZED (
+    SELECT chunk_id, text_score FROM matching_rare
+    UNION
+    (SELECT chunk_id, ts_rank_cd(words, all_words, 1) FROM terms, chunks
+    WHERE (SELECT count(*) FROM matching_rare) < {candidates}
+        AND tenant = $1 AND tier <= {max_tier} {sources} AND words @@ next_word
+    LIMIT {text_matches})
 ),
 by_text AS (
     SELECT chunk_id, row_number() OVER (ORDER BY text_score DESC, chunk_id) AS text_rank FROM matching
