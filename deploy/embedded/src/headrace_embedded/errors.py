@@ -3,7 +3,8 @@
 EmbeddedError
 ├── Missing      a program or file that has to be there; the message says how to get it
 ├── NotReady     a server or service did not come up in time; the message names its log
-└── InUse        a folder or port belongs to somebody else
+├── InUse        a folder or port belongs to somebody else
+└── UsedWrongly  an option or variable has a value that makes no sense
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class NotReady(EmbeddedError):
 
 class InUse(EmbeddedError):
     """A folder or port belongs to somebody else."""
+
+
+class UsedWrongly(EmbeddedError):
+    """An option or variable has a value that makes no sense."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace_embedded import ports, state
-from headrace_embedded.errors import EmbeddedError, Missing
+from headrace_embedded.errors import Missing, UsedWrongly
 from headrace_embedded.servers import kafka
 
 BUS_VARIABLE = "HEADRACE_BUS"
@@ -47,20 +47,21 @@ class Plan:
 
 
 def default_plan(*, bus: Bus, scale: Mapping[str, int]) -> Plan:
-    """Returns the plan for one machine, with so many instances of the services named in `scale`.
-
-    Raises EmbeddedError for a service that there is none of.
-    """
-    services = tuple(_service(name, scale.get(name, 1)) for name in _DEFAULT_PORTS)
-    for name, instances in scale.items():
-        if name not in _DEFAULT_PORTS or name == "traces" or not 1 <= instances <= 16:
-            known = ", ".join(n for n in _DEFAULT_PORTS if n != "traces")
-            raise EmbeddedError(f"--scale {name}={instances}: name one of {known}, with 1 to 16 instances")
+    """Returns the plan for one machine, with so many instances of the services named in `scale`."""
+    services = tuple(_service(name, scale.get(name, 1)) for name in DEFAULT_PORTS)
     return Plan(bus, KAFKA_PORT, POSTGRES_PORT, services)
 
 
+def check_scale(scale: Mapping[str, int]) -> None:
+    """Raises UsedWrongly for a service that there is none of, or a number that makes no sense."""
+    known = [name for name in DEFAULT_PORTS if name != "traces"]
+    for name, instances in scale.items():
+        if name not in known or not 1 <= instances <= 16:
+            raise UsedWrongly(f"--scale {name}={instances}: name one of {', '.join(known)}, with 1 to 16 instances")
+
+
 #: Traces come first, so that the first spans of the others find their receiver.
-_DEFAULT_PORTS = {
+DEFAULT_PORTS = {
     "traces": 7410,
     "ingest": 7401,
     "classifier": 7402,
@@ -81,17 +82,17 @@ def _service(name: str, instances: int) -> ServicePlan:
     if name == "traces":
         # The receiver of spans must not send spans of receiving spans.
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}
-    return ServicePlan(name, (sys.executable, "-m", module), _DEFAULT_PORTS[name], name, instances, environment)
+    return ServicePlan(name, (sys.executable, "-m", module), DEFAULT_PORTS[name], name, instances, environment)
 
 
 def choose_bus(environ: Mapping[str, str]) -> Bus:
     """Returns "kafka", or "mock" where the user says so or the machine has no Java, or no Maven and no jars.
 
-    Raises EmbeddedError for another value of HEADRACE_BUS.
+    Raises UsedWrongly for another value of HEADRACE_BUS.
     """
     asked = environ.get(BUS_VARIABLE, "")
     if asked not in ("", "kafka", "mock"):
-        raise EmbeddedError(f"{BUS_VARIABLE}={asked}: set it to kafka or mock, or leave it unset")
+        raise UsedWrongly(f"{BUS_VARIABLE}={asked}: set it to kafka or mock, or leave it unset")
     if asked:
         return "mock" if asked == "mock" else "kafka"
     return "kafka" if why_no_kafka() == "" else "mock"

@@ -91,8 +91,11 @@ def hold_lock(home: Path) -> Iterator[None]:
     Raises InUse when there is one already. A crash or a reboot lets go by itself.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
+    with (home / "lock").open("a") as lock:
         _acquire(lock, home)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
 
 
@@ -107,11 +110,12 @@ def is_running(home: Path) -> bool:
     """Returns whether a supervisor holds the folder."""
     if not (home / "lock").exists():
         return False
-    try:
-        with hold_lock(home):
-            return False
-    except InUse:
-        return True
+    with (home / "lock").open("a") as lock:
+        try:
+            _acquire(lock, home)
+        except InUse:
+            return True
+    return False
 
 
 def read_status(home: Path) -> Status | None:
@@ -132,6 +136,15 @@ def write_status(home: Path, status: Status) -> None:
 def write_endpoints(home: Path, *, kafka: str, services: Mapping[str, str], extra: Mapping[str, Any]) -> None:
     """Tells clients where everything is."""
     write_json(home / "endpoints.json", {"kafka": kafka, "services": dict(services), **extra})
+
+
+def read_endpoints(home: Path) -> dict[str, Any]:
+    """Returns what `write_endpoints` wrote; empty when nothing is there."""
+    try:
+        content: dict[str, Any] = json.loads((home / "endpoints.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
 
 
 def forget_endpoints(home: Path) -> None:

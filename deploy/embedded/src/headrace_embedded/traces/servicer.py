@@ -26,7 +26,7 @@ class Receiver(OtlpServicer):
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:  # noqa: N802, ARG002
+    async def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
         """Answers at once; what the queue could not take is reported as rejected, so that no sender tries again."""
         lost = self._intake.offer(from_otlp(request))
         if not lost:
@@ -42,7 +42,7 @@ class TraceServicer(ContractServicer):
         self._intake = intake
         self._store = store
 
-    async def GetTrace(self, request: GetTraceRequest, context: Any) -> GetTraceResponse:  # noqa: N802, ARG002
+    async def GetTrace(self, request: GetTraceRequest, context: Any) -> GetTraceResponse:
         """See headrace.trace.v1.TraceService. What has been received so far is in the answer."""
         _check(request)
         await self._intake.flush()

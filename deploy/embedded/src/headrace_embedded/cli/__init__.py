@@ -1,0 +1,1 @@
+"""The verbs of one machine: up, down, status, doctor and demo."""
