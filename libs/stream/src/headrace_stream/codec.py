@@ -30,6 +30,24 @@ def decode(value: bytes | None, topic: Topic[M], headers: Mapping[str, str]) -> 
     return _from_protobuf(value, topic)
 
 
+def read_leniently(kind: type[M], value: bytes) -> M:
+    """Reads what can be read of a refused record, to say whose it was; an empty message when nothing can."""
+    try:
+        if value[:1] == b"{":
+            return json_format.Parse(value, kind(), ignore_unknown_fields=True, max_recursion_depth=MAX_DEPTH)
+        lenient = _with_bytes_for_strings(kind.DESCRIPTOR.full_name, kind.DESCRIPTOR.file).FromString(value)
+    except (DecodeError, json_format.ParseError, RecursionError, ValueError):
+        return kind()
+    message = kind()
+    for field, content in lenient.ListFields():
+        if (
+            isinstance(content, bytes)
+            and kind.DESCRIPTOR.fields_by_name[field.name].type == FieldDescriptor.TYPE_STRING
+        ):
+            setattr(message, field.name, content.decode(errors="ignore"))
+    return message
+
+
 def _check_type(topic: Topic[M], given: str) -> None:
     expected = topic.message.DESCRIPTOR.full_name
     if given and given != expected:

@@ -54,7 +54,7 @@ RECORDS_A_POLL = 200
 LARGEST_RECORD = 9 * 1024 * 1024
 
 Reset = Literal["earliest", "latest"]
-Watcher = Callable[[M, Mapping[str, str]], Awaitable[None]]
+Watcher = Callable[[M], Awaitable[None]]
 
 
 class _Part(Protocol):
@@ -507,7 +507,7 @@ class Watch:
         except Rejected:
             log.warning("event skipped", topic=record.topic, partition=record.partition, offset=record.offset)
             return
-        await self._watcher(message, headers)
+        await self._watcher(message)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

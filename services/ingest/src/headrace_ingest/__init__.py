@@ -1,0 +1,8 @@
+"""The door: takes queries and documents in, and hands answers back.
+
+owns      how each query and each document stands (queries, sources, documents, submissions); never their text
+consumes  query.submitted, document.submitted, answer.chunk, answer.completed, document.indexed, and the dead letters of
+          the way between
+emits     query.accepted, query.refused, document.accepted, document.refused
+serves    QueryService, DocumentService
+"""

@@ -1,0 +1,100 @@
+"""Files to Markdown, by markitdown in a process of its own: a slow or hostile file holds up nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import multiprocessing
+import zipfile
+from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+
+from headrace_runtime.errors import Rejected, Violation
+
+from headrace_ingest.checks import MEDIA_TYPES
+
+# What a zipped document may hold when unpacked: a bomb is refused before it is opened.
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+AS_THEY_ARE = ("text/markdown", "text/plain")
+
+
+class MarkItDownParser:
+    """See ports.Parser. The process is started with the first file that needs it, and replaced when it hangs."""
+
+    def __init__(self, *, seconds: float) -> None:
+        self._seconds = seconds
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def markdown(self, content: bytes, media_type: str) -> str:
+        """Returns a file's text as Markdown. Raises Rejected when it cannot be read, or not in time."""
+        if media_type in AS_THEY_ARE:
+            return _decoded(content)
+        if media_type.endswith("document"):
+            _check_unpacked_size(content)
+        future = asyncio.get_running_loop().run_in_executor(self._started(), _convert, content, MEDIA_TYPES[media_type])
+        try:
+            text = await asyncio.wait_for(future, self._seconds)
+        except (TimeoutError, BrokenProcessPool):
+            self.close()
+            raise Rejected(Violation("content.data", "undecodable", "The file could not be read in time.")) from None
+        if text is None:
+            raise Rejected(Violation("content.data", "undecodable", "The file is not what its media type says."))
+        return text.replace("\x00", "")
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in (pool._processes or {}).values():
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool
+
+
+@asynccontextmanager
+async def open_parser(*, seconds: float) -> AsyncIterator[MarkItDownParser]:
+    """Opens a parser; `seconds` bounds each file."""
+    parser = MarkItDownParser(seconds=seconds)
+    try:
+        yield parser
+    finally:
+        parser.close()
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Rejected(Violation("content.data", "not_utf8", "The file is not UTF-8.")) from None
+    if "\x00" in text:
+        raise Rejected(Violation("content.data", "has_nul", "The character NUL is not allowed."))
+    return text
+
+
+def _check_unpacked_size(content: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile:
+        raise Rejected(Violation("content.data", "undecodable", "The file is not what its media type says.")) from None
+    if size > MAX_UNPACKED_BYTES:
+        raise Rejected(Violation("content.data", "too_large", f"Unpacked it has {size} bytes."))
+
+
+def _convert(content: bytes, extension: str) -> str | None:
+    """Runs in the parser's process. None when the file cannot be read: a parser's own errors can quote it."""
+    from markitdown import MarkItDown, MarkItDownException, StreamInfo  # noqa: PLC0415 - slow, and this process only
+
+    try:
+        result = MarkItDown(enable_plugins=False).convert_stream(
+            io.BytesIO(content), stream_info=StreamInfo(extension=extension)
+        )
+    except (MarkItDownException, ValueError, KeyError, OSError, zipfile.BadZipFile):
+        return None
+    return str(result.markdown)

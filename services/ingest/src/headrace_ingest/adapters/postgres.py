@@ -1,0 +1,310 @@
+"""Queries and documents in ingest's own schema."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from headrace_database import Connection, Database
+from headrace_privacy import Tier, strictest
+from headrace_stream import Delivery, Event, Ledger, Unit
+
+from headrace_ingest.domain import (
+    DELETION,
+    Applied,
+    Change,
+    DocumentAddress,
+    DocumentRecord,
+    DocumentState,
+    Outcome,
+    QueryRecord,
+    QueryState,
+    SourceRecord,
+    Submission,
+)
+
+ROWS_A_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresUnit:
+    """One transaction; see ports.Unit."""
+
+    unit: Unit
+
+    @property
+    def _connection(self) -> Connection:
+        return self.unit.connection
+
+    def emit(self, *events: Event[Any]) -> None:
+        self.unit.emit(*events)
+
+    async def accept_query(self, record: QueryRecord, *, product: str) -> bool:
+        inserted = await self._connection.fetchval(
+            "INSERT INTO queries (tenant, query_id, product, state, accepted_at, trace_id)"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true",
+            record.tenant,
+            record.query_id,
+            product,
+            record.state,
+            record.accepted_at,
+            record.trace_id,
+        )
+        return bool(inserted)
+
+    async def end_query(self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID) -> bool:
+        # An answer may still come for a query that was given up on and replayed; nothing replaces an answer.
+        ended = await self._connection.fetchval(
+            "UPDATE queries SET state = $3, answer = $4, answer_event_id = $5, ended_at = now()"
+            " WHERE tenant = $1 AND query_id = $2 AND answer IS NULL RETURNING true",
+            tenant,
+            query_id,
+            QueryState.DEAD_LETTERED if answer is None else QueryState.ANSWERED,
+            answer,
+            None if answer is None else event_id,
+        )
+        return bool(ended)
+
+    async def apply(self, change: Change, *, now: datetime) -> Applied | None:
+        tier = await self._source_tier(change, now)
+        existing = await self._connection.fetchrow(
+            "SELECT version, fingerprint, state FROM documents"
+            " WHERE tenant = $1 AND source = $2 AND document_id = $3 FOR UPDATE",
+            *_address(change.address),
+        )
+        if _is_unchanged(existing, change):
+            await self._note(change, existing["version"] if existing else 0, Outcome.UNCHANGED, None, now)
+            return None
+        version = existing["version"] + 1 if existing else 1
+        await self._write(change, version, now)
+        await self._note(change, version, Outcome.SUBMITTED, None, now)
+        return Applied(version, tier)
+
+    async def refuse(self, change: Change, violations: bytes, *, now: datetime) -> None:
+        await self._note(change, 0, Outcome.REFUSED, violations, now)
+
+    async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
+        await self._connection.execute(
+            "UPDATE documents SET tier = $5, chunks = $6, changed_at = $7,"
+            " state = CASE WHEN fingerprint = $8 THEN $9::smallint ELSE $10::smallint END"
+            " WHERE tenant = $1 AND source = $2 AND document_id = $3 AND version = $4",
+            *_address(address),
+            version,
+            tier,
+            chunks,
+            now,
+            DELETION,
+            DocumentState.DELETED,
+            DocumentState.INDEXED,
+        )
+
+    async def bury_document(self, address: DocumentAddress, *, now: datetime) -> None:
+        await self._connection.execute(
+            "UPDATE documents SET state = $4, changed_at = $5"
+            " WHERE tenant = $1 AND source = $2 AND document_id = $3 AND state IN ($6, $7)",
+            *_address(address),
+            DocumentState.DEAD_LETTERED,
+            now,
+            DocumentState.ACCEPTED,
+            DocumentState.DELETING,
+        )
+
+    async def _source_tier(self, change: Change, now: datetime) -> Tier:
+        """Makes the source if need be, and returns what it stands for: the strictest that was ever declared."""
+        found = await self._connection.fetchval(
+            "SELECT tier FROM sources WHERE tenant = $1 AND name = $2 FOR UPDATE",
+            change.address.tenant,
+            change.address.source,
+        )
+        declared = [change.declared] if change.declared else []
+        tier = strictest(*declared, *([Tier(found)] if found else []))
+        await self._connection.execute(
+            "INSERT INTO sources (tenant, name, tier, changed_at) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (tenant, name) DO UPDATE SET tier = greatest(sources.tier, $3), changed_at = $4",
+            change.address.tenant,
+            change.address.source,
+            tier,
+            now,
+        )
+        return tier
+
+    async def _write(self, change: Change, version: int, now: datetime) -> None:
+        state = DocumentState.DELETING if change.is_deletion else DocumentState.ACCEPTED
+        await self._connection.execute(
+            "INSERT INTO documents (tenant, source, document_id, version, fingerprint, title, uri, tier, state, chunks,"
+            " changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $9)"
+            " ON CONFLICT (tenant, source, document_id) DO UPDATE SET version = $4, fingerprint = $5, title = $6,"
+            " uri = $7, state = $8, changed_at = $9",
+            *_address(change.address),
+            version,
+            change.fingerprint,
+            change.title,
+            change.uri,
+            state,
+            now,
+        )
+
+    async def _note(
+        self, change: Change, version: int, outcome: Outcome, violations: bytes | None, now: datetime
+    ) -> None:
+        await self._connection.execute(
+            "INSERT INTO submissions (tenant, submission_id, source, document_id, version, outcome, violations,"
+            " submitted_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            change.address.tenant,
+            change.submission_id,
+            change.address.source,
+            change.address.document_id,
+            version,
+            outcome,
+            violations,
+            now,
+        )
+
+
+class PostgresStore:
+    """See ports.Store."""
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+
+    @asynccontextmanager
+    async def once(self, delivery: Delivery[Any]) -> AsyncIterator[PostgresUnit | None]:
+        async with self._ledger.once(delivery) as unit:
+            yield None if unit is None else PostgresUnit(unit)
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[PostgresUnit]:
+        async with self._ledger.unit() as unit:
+            yield PostgresUnit(unit)
+
+    async def query(self, tenant: str, query_id: UUID) -> QueryRecord | None:
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM queries WHERE tenant = $1 AND query_id = $2", tenant, query_id
+            )
+        return None if row is None else _query(row, answer=row["answer"])
+
+    async def queries(self, tenant: str) -> AsyncIterator[list[QueryRecord]]:
+        after = ("", UUID(int=0))
+        while True:
+            async with self._database.transaction() as connection:
+                rows = await connection.fetch(
+                    "SELECT tenant, query_id, state, accepted_at, trace_id, answer_event_id FROM queries"
+                    " WHERE ($1 = '' OR tenant = $1) AND (tenant, query_id) > ($2, $3)"
+                    " ORDER BY tenant, query_id LIMIT $4",
+                    tenant,
+                    *after,
+                    ROWS_A_PAGE,
+                )
+            if not rows:
+                return
+            yield [_query(row, answer=None) for row in rows]
+            after = (rows[-1]["tenant"], rows[-1]["query_id"])
+
+    async def submission(self, tenant: str, submission_id: UUID) -> Submission | None:
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                "SELECT s.*, d.version AS latest, d.tier, d.state, d.chunks FROM submissions s LEFT JOIN documents d"
+                " USING (tenant, source, document_id) WHERE s.tenant = $1 AND s.submission_id = $2",
+                tenant,
+                submission_id,
+            )
+        return None if row is None else _submission(row)
+
+    async def document(self, address: DocumentAddress) -> DocumentRecord | None:
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM documents WHERE tenant = $1 AND source = $2 AND document_id = $3", *_address(address)
+            )
+        return None if row is None else _document(row)
+
+    async def sources(self, tenant: str) -> list[SourceRecord]:
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                "SELECT s.tenant, s.name, s.tier, s.changed_at, count(d.document_id) AS documents,"
+                " coalesce(sum(d.chunks), 0) AS chunks FROM sources s LEFT JOIN documents d"
+                " ON d.tenant = s.tenant AND d.source = s.name AND d.fingerprint <> $2"
+                " WHERE s.tenant = $1 GROUP BY s.tenant, s.name ORDER BY s.name",
+                tenant,
+                DELETION,
+            )
+        return [
+            SourceRecord(
+                row["tenant"], row["name"], Tier(row["tier"]), row["documents"], row["chunks"], row["changed_at"]
+            )
+            for row in rows
+        ]
+
+    async def documents(self, tenant: str, source: str, *, after: str, limit: int) -> list[DocumentRecord]:
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM documents WHERE tenant = $1 AND source = $2 AND document_id > $3 AND fingerprint <> $4"
+                " ORDER BY document_id LIMIT $5",
+                tenant,
+                source,
+                after,
+                DELETION,
+                limit,
+            )
+        return [_document(row) for row in rows]
+
+
+def _address(address: DocumentAddress) -> tuple[str, str, str]:
+    return address.tenant, address.source, address.document_id
+
+
+def _is_unchanged(existing: asyncpg.Record | None, change: Change) -> bool:
+    if existing is None:
+        return change.is_deletion
+    is_lost = existing["state"] == DocumentState.DEAD_LETTERED
+    return bool(existing["fingerprint"] == change.fingerprint) and not is_lost
+
+
+def _query(row: asyncpg.Record, *, answer: bytes | None) -> QueryRecord:
+    return QueryRecord(
+        tenant=row["tenant"],
+        query_id=row["query_id"],
+        state=QueryState(row["state"]),
+        accepted_at=row["accepted_at"],
+        trace_id=row["trace_id"],
+        answer=answer,
+        answer_event_id=row["answer_event_id"],
+    )
+
+
+def _submission(row: asyncpg.Record) -> Submission:
+    outcome = Outcome(row["outcome"])
+    is_latest = row["latest"] == row["version"]
+    if outcome == Outcome.SUBMITTED and (row["latest"] or 0) > row["version"]:
+        outcome = Outcome.INDEXED  # a later change took its place: nothing more will come of this one
+    elif outcome == Outcome.SUBMITTED and is_latest and row["state"] == DocumentState.INDEXED:
+        outcome = Outcome.INDEXED
+    elif outcome == Outcome.SUBMITTED and is_latest and row["state"] == DocumentState.DELETED:
+        outcome = Outcome.DELETED
+    return Submission(
+        address=DocumentAddress(row["tenant"], row["source"], row["document_id"]),
+        version=row["version"],
+        outcome=outcome,
+        tier=Tier(row["tier"]) if row["tier"] else None,
+        chunks=row["chunks"] or 0,
+        violations=row["violations"],
+    )
+
+
+def _document(row: asyncpg.Record) -> DocumentRecord:
+    return DocumentRecord(
+        address=DocumentAddress(row["tenant"], row["source"], row["document_id"]),
+        version=row["version"],
+        title=row["title"],
+        uri=row["uri"],
+        tier=Tier(row["tier"]) if row["tier"] else None,
+        state=DocumentState(row["state"]),
+        chunks=row["chunks"],
+        changed_at=row["changed_at"],
+    )

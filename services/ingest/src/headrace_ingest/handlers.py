@@ -1,0 +1,195 @@
+"""What ingest does with each event and each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from headrace import topics
+from headrace.document.v1.document_pb2 import (
+    Deletion,
+    DocumentAccepted,
+    DocumentIndexed,
+    DocumentRefused,
+    DocumentSubmitted,
+)
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
+from headrace.stream.v1.dead_letter_pb2 import DeadLetter
+from headrace_privacy import Tier, strictest
+from headrace_runtime.errors import Rejected, Violation
+from headrace_stream import Delivery, Event, Refusal
+from headrace_stream.codec import read_leniently
+from headrace_telemetry.tracing import describe, trace_id
+from opentelemetry import trace
+
+from headrace_ingest import translate
+from headrace_ingest.checks import check_document, check_markdown, check_query
+from headrace_ingest.domain import Applied, Change, DocumentAddress, QueryRecord, QueryState, title_of
+from headrace_ingest.ports import Clock, Parser, Store, Unit
+
+
+async def accept_query(
+    delivery: Delivery[QuerySubmitted], *, store: Store, clock: Clock, noted: Callable[[str, str], None]
+) -> Sequence[Event[Any]]:
+    """Records a query, once, and sends it on its way; `noted` hears of it. Raises Rejected."""
+    message = delivery.message
+    check_query(translate.query_fields(message))
+    query_id = UUID(message.query_id)
+    describe(trace.get_current_span(), {"headrace.query.id": str(query_id), "headrace.tenant": message.tenant})
+    async with store.once(delivery) as unit:
+        if unit is None:
+            return ()
+        now = clock()
+        record = QueryRecord(message.tenant, query_id, QueryState.OPEN, now, trace_id(), None, None)
+        if not await unit.accept_query(record, product=message.product):
+            return ()
+        published_at = delivery.arrival.published_at
+        event = translate.accepted(message, published_at=published_at, received_at=delivery.received_at, now=now)
+        unit.emit(_on_query(delivery, event.query.tenant, str(query_id), topics.QUERY_ACCEPTED, event))
+    noted(message.tenant, str(query_id))
+    return ()
+
+
+def _on_query(delivery: Delivery[Any], tenant: str, query_id: str, topic: Any, message: Any) -> Event[Any]:
+    # Until the classifier has spoken, the strictest tier holds.
+    return delivery.follow(topic, message, key=query_id, tenant=tenant, tier=Tier.TIER_2, correlation_id=query_id)
+
+
+async def refuse_query(refusal: Refusal, *, clock: Clock) -> Sequence[Event[Any]]:
+    """Answers a submission that cannot be a query."""
+    seen = read_leniently(QuerySubmitted, refusal.value)
+    message = QueryRefused(
+        query_id=_as_uuid(seen.query_id),
+        tenant=seen.tenant[:64],
+        product=seen.product[:64],
+        violations=translate.violations_to_wire(refusal.violations),
+        refused_at=translate.timestamp(clock()),
+    )
+    key = message.query_id or refusal.arrival.key
+    return [
+        refusal.arrival.event(
+            topics.QUERY_REFUSED, message, key=key, tenant=message.tenant, correlation_id=message.query_id
+        )
+    ]
+
+
+def _as_uuid(value: str) -> str:
+    try:
+        return str(UUID(value))
+    except ValueError:
+        return ""
+
+
+async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store) -> Sequence[Event[Any]]:
+    """Notes a query's answer; the first wins."""
+    query = delivery.message.query
+    async with store.once(delivery) as unit:
+        if unit is not None:
+            answer = delivery.message.SerializeToString()
+            await unit.end_query(query.tenant, UUID(query.query_id), answer=answer, event_id=delivery.event_id)
+    return ()
+
+
+async def bury(delivery: Delivery[DeadLetter], *, store: Store, clock: Clock) -> Sequence[Event[Any]]:
+    """Notes that a query, or a document, was given up on somewhere along its way."""
+    letter = delivery.message
+    async with store.once(delivery) as unit:
+        if unit is None:
+            return ()
+        if letter.topic.startswith("document."):
+            await _bury_document(unit, letter, clock)
+        elif query_id := _as_uuid(letter.correlation_id):
+            await unit.end_query(letter.tenant, UUID(query_id), answer=None, event_id=delivery.event_id)
+    return ()
+
+
+async def _bury_document(unit: Unit, letter: DeadLetter, clock: Clock) -> None:
+    tenant, _, rest = letter.correlation_id.partition("/")
+    source, _, document_id = rest.partition("/")
+    await unit.bury_document(DocumentAddress(tenant, source, document_id), now=clock())
+
+
+async def submit_document(
+    delivery: Delivery[DocumentSubmitted], *, store: Store, parser: Parser, clock: Clock
+) -> Sequence[Event[Any]]:
+    """Makes a document's next version and sends it on its way; unchanged content does nothing. Raises Rejected."""
+    message = delivery.message
+    if message.WhichOneof("change") is None:
+        raise Rejected(Violation("content", "missing", "Give the document's content, or its deletion."))
+    check_document(translate.document_fields(message))
+    change = translate.change_of(message)
+    markdown = ""
+    if not change.is_deletion:
+        markdown = await parser.markdown(message.content.data, message.content.media_type)
+        check_markdown(markdown)
+    async with store.once(delivery) as unit:
+        if unit is not None and (applied := await unit.apply(change, now=clock())) is not None:
+            unit.emit(_accepted(delivery, change, applied, markdown))
+    return ()
+
+
+def _accepted(
+    delivery: Delivery[DocumentSubmitted], change: Change, applied: Applied, markdown: str
+) -> Event[DocumentAccepted]:
+    address = change.address
+    title = title_of(markdown, change.title, otherwise=address.document_id)
+    declared = change.declared and strictest(change.declared, applied.tier)
+    message = DocumentAccepted(
+        document=translate.document_to_wire(address, version=applied.version, title=title, uri=change.uri),
+        declared_tier=translate.tier_to_wire(declared or applied.tier),
+        submission_id=str(change.submission_id),
+    )
+    if change.is_deletion:
+        message.deletion.CopyFrom(Deletion())
+    else:
+        message.markdown = markdown
+    return delivery.follow(
+        topics.DOCUMENT_ACCEPTED,
+        message,
+        key=address.key,
+        tenant=address.tenant,
+        tier=Tier.TIER_2,
+        correlation_id=address.key,
+    )
+
+
+async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Sequence[Event[Any]]:
+    """Answers a submission that cannot be a document, and notes it for the client that waits."""
+    seen = read_leniently(DocumentSubmitted, refusal.value)
+    message = DocumentRefused(
+        submission_id=_as_uuid(seen.submission_id),
+        tenant=seen.tenant[:64],
+        source=seen.source[:64],
+        document_id=seen.document_id[:512],
+        violations=translate.violations_to_wire(refusal.violations),
+        refused_at=translate.timestamp(clock()),
+    )
+    if message.submission_id and message.tenant:
+        async with store.unit() as unit:
+            await unit.refuse(translate.change_of(seen), message.SerializeToString(), now=clock())
+    return [
+        refusal.arrival.event(
+            topics.DOCUMENT_REFUSED,
+            message,
+            tenant=message.tenant,
+            correlation_id=f"{message.tenant}/{message.source}/{message.document_id}",
+        )
+    ]
+
+
+async def note_indexed(delivery: Delivery[DocumentIndexed], *, store: Store) -> Sequence[Event[Any]]:
+    """Notes that every search sees a document's version."""
+    message = delivery.message
+    async with store.once(delivery) as unit:
+        if unit is not None:
+            await unit.index(
+                translate.address_of(message.document),
+                message.document.version,
+                tier=Tier.of(message.tier),
+                chunks=message.chunks,
+                now=message.indexed_at.ToDatetime(tzinfo=UTC),
+            )
+    return ()

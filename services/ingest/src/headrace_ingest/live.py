@@ -1,0 +1,105 @@
+"""What this instance has seen of each query's answer, for the clients that watch it.
+
+Every instance sees every chunk, so a client can go on at any of them. Chunks may be lost: the answer itself comes from
+the store, and whoever waits looks there as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from headrace.query.v1 import service_pb2
+from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted
+from headrace_privacy import Tier, reveal
+
+from headrace_ingest import translate
+
+# How many queries are remembered; the oldest is forgotten first.
+REMEMBERED = 2_000
+
+SUBMITTED = 1
+ACCEPTED = 2
+# The sequence number of a generation's first chunk. Each later generation counts from the next multiple of GENERATION,
+# so that a number means the same at every instance that saw the same chunks.
+FIRST_CHUNK = 3
+GENERATION = 1 << 32
+ANSWER = 1 << 62
+
+
+@dataclass(slots=True)
+class _Stream:
+    updates: list[service_pb2.Update] = field(default_factory=list)
+    generations: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, update: service_pb2.Update) -> None:
+        if update.sequence in {seen.sequence for seen in self.updates[-64:]}:
+            return
+        self.updates.append(update)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Live:
+    """The updates of recent queries."""
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[tuple[str, str], _Stream] = OrderedDict()
+
+    def note(self, tenant: str, query_id: str, stage: service_pb2.Stage.ValueType) -> None:
+        """Notes that a query moved on, SUBMITTED or ACCEPTED."""
+        progress = service_pb2.Progress(stage=stage)
+        self._stream(tenant, query_id).add(service_pb2.Update(sequence=int(stage), progress=progress))
+
+    async def show_chunk(self, chunk: AnswerChunk) -> None:
+        """Shows a piece of an answer."""
+        stream = self._stream(chunk.tenant, chunk.query_id)
+        if chunk.generation_id not in stream.generations:
+            stream.generations.append(chunk.generation_id)
+            if len(stream.generations) > 1:
+                base = GENERATION * (len(stream.generations) - 1)
+                stream.add(service_pb2.Update(sequence=base, restart=service_pb2.Restart()))
+        base = GENERATION * stream.generations.index(chunk.generation_id) + FIRST_CHUNK
+        stream.add(_update_of(chunk, sequence=base + chunk.index))
+
+    async def show_answer(self, message: AnswerCompleted) -> None:
+        """Shows an answer, whole."""
+        update = service_pb2.Update(sequence=ANSWER, answer=translate.answer_of(message))
+        self._stream(message.query.tenant, message.query.query_id).add(update)
+
+    async def updates(
+        self, tenant: str, query_id: str, *, after: int, patience: float
+    ) -> AsyncIterator[service_pb2.Update | None]:
+        """Yields the updates after a sequence number as they come; None when nothing came for `patience` seconds."""
+        position = 0
+        while True:
+            stream = self._stream(tenant, query_id)
+            changed = stream.changed
+            for update in stream.updates[position:]:
+                if update.sequence > after:
+                    yield update
+            position = len(stream.updates)
+            if stream.changed is not changed:
+                continue
+            try:
+                await asyncio.wait_for(changed.wait(), patience)
+            except TimeoutError:
+                yield None
+
+    def _stream(self, tenant: str, query_id: str) -> _Stream:
+        key = (tenant, query_id)
+        stream = self._streams.setdefault(key, _Stream())
+        self._streams.move_to_end(key)
+        while len(self._streams) > REMEMBERED:
+            self._streams.popitem(last=False)
+        return stream
+
+
+def _update_of(chunk: AnswerChunk, *, sequence: int) -> service_pb2.Update:
+    if chunk.WhichOneof("part") == "started":
+        stage = service_pb2.Progress(stage=service_pb2.STAGE_GENERATING, passages=chunk.started.passages)
+        return service_pb2.Update(sequence=sequence, progress=stage)
+    return service_pb2.Update(sequence=sequence, text=reveal(chunk.text, Tier.TIER_2).reveal())

@@ -1,0 +1,86 @@
+"""What ingest needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from headrace_privacy import Tier
+from headrace_stream import Delivery, Event
+
+from headrace_ingest.domain import (
+    Applied,
+    Change,
+    DocumentAddress,
+    DocumentRecord,
+    QueryRecord,
+    SourceRecord,
+    Submission,
+)
+
+
+class Unit(Protocol):
+    """One transaction."""
+
+    def emit(self, *events: Event[Any]) -> None:
+        """Has events published if the transaction commits."""
+
+    async def accept_query(self, record: QueryRecord, *, product: str) -> bool:
+        """Records a query; False when it was recorded before."""
+
+    async def end_query(self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID) -> bool:
+        """Ends a query with its answer, or as dead-lettered without one. False when it had ended: the first wins."""
+
+    async def apply(self, change: Change, *, now: datetime) -> Applied | None:
+        """Makes the document's next version and notes the submission; None when nothing changes."""
+
+    async def refuse(self, change: Change, violations: bytes, *, now: datetime) -> None:
+        """Notes that a submission was refused."""
+
+    async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
+        """Notes that every search sees a version; an older one than the latest changes nothing."""
+
+    async def bury_document(self, address: DocumentAddress, *, now: datetime) -> None:
+        """Notes that a document was given up on."""
+
+
+class Store(Protocol):
+    """Where queries and documents are kept."""
+
+    def once(self, delivery: Delivery[Any]) -> AbstractAsyncContextManager[Unit | None]:
+        """Opens the transaction in which a delivery takes effect; None when it did before."""
+
+    def unit(self) -> AbstractAsyncContextManager[Unit]:
+        """Opens a transaction that no delivery caused."""
+
+    async def query(self, tenant: str, query_id: UUID) -> QueryRecord | None:
+        """Finds a query of this tenant."""
+
+    def queries(self, tenant: str) -> AsyncIterator[list[QueryRecord]]:
+        """Reads all queries of a tenant, or of all when it is empty, some at a time, without their answers."""
+
+    async def submission(self, tenant: str, submission_id: UUID) -> Submission | None:
+        """Finds out how a submission stands."""
+
+    async def document(self, address: DocumentAddress) -> DocumentRecord | None:
+        """Finds a document, a deleted one too."""
+
+    async def sources(self, tenant: str) -> list[SourceRecord]:
+        """Reads a tenant's sources by name."""
+
+    async def documents(self, tenant: str, source: str, *, after: str, limit: int) -> list[DocumentRecord]:
+        """Reads a source's documents by id, after one, deleted ones left out."""
+
+
+class Parser(Protocol):
+    """Reads files."""
+
+    async def markdown(self, content: bytes, media_type: str) -> str:
+        """Returns a file's text as Markdown. Raises Rejected when it cannot be read."""
+
+
+Clock = Callable[[], datetime]
+Publish = Callable[..., Awaitable[None]]

@@ -1,0 +1,128 @@
+"""QueryService: a call publishes what a product would, and watches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+from headrace import topics
+from headrace.query.v1 import service_pb2, service_pb2_grpc
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.query.v1.events_pb2 import QuerySubmitted
+from headrace_privacy import Tier
+from headrace_runtime.errors import Aborted, NotFound
+from headrace_stream import Event
+from headrace_telemetry.tracing import describe, trace_id
+from opentelemetry import trace
+
+from headrace_ingest import translate
+from headrace_ingest.checks import check_query, check_tenant
+from headrace_ingest.domain import QueryRecord, QueryState
+from headrace_ingest.live import ANSWER, Live
+from headrace_ingest.ports import Clock, Publish, Store
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# A watcher looks into the store so often, in seconds: what it waits for may have been seen by another instance only.
+LOOK_SECONDS = 0.5
+
+
+class QueryServicer(service_pb2_grpc.QueryServiceServicer):
+    """See protos/headrace/query/v1/service.proto."""
+
+    def __init__(self, *, publish: Publish, store: Store, live: Live, clock: Clock) -> None:
+        self._publish = publish
+        self._store = store
+        self._live = live
+        self._clock = clock
+
+    async def Submit(self, request: service_pb2.SubmitRequest, context: Context) -> service_pb2.SubmitResponse:
+        query_id = await self._submit(request.question)
+        return service_pb2.SubmitResponse(query_id=query_id, trace_id=trace_id())
+
+    async def Ask(self, request: service_pb2.AskRequest, context: Context) -> AsyncIterator[service_pb2.AskResponse]:
+        query_id = await self._submit(request.question)
+        self._live.note(request.question.tenant, query_id, service_pb2.STAGE_SUBMITTED)
+        async for update in self._updates(request.question.tenant, query_id, after=0):
+            yield service_pb2.AskResponse(query_id=query_id, trace_id=trace_id(), update=update)
+
+    async def Watch(
+        self, request: service_pb2.WatchRequest, context: Context
+    ) -> AsyncIterator[service_pb2.WatchResponse]:
+        record = await self._find(request.tenant, request.query_id)
+        query_id = str(record.query_id)
+        async for update in self._updates(request.tenant, query_id, after=request.after_sequence):
+            yield service_pb2.WatchResponse(update=update)
+
+    async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:
+        record = await self._find(request.tenant, request.query_id)
+        response = service_pb2.GetResponse(
+            query_id=str(record.query_id),
+            state=service_pb2.QueryState.ValueType(record.state),
+            accepted_at=translate.timestamp(record.accepted_at),
+            trace_id=record.trace_id,
+        )
+        if record.answer is not None:
+            response.answer.CopyFrom(_answer(record.answer))
+        return response
+
+    async def Tally(
+        self, request: service_pb2.TallyRequest, context: Context
+    ) -> AsyncIterator[service_pb2.TallyResponse]:
+        async for records in self._store.queries(request.tenant):
+            yield service_pb2.TallyResponse(queries=[translate.tallied(record) for record in records])
+
+    async def _submit(self, question: service_pb2.Question) -> str:
+        """Checks a question and publishes it; returns once Kafka has it."""
+        if not question.query_id:
+            question.query_id = str(uuid4())
+        check_query(translate.query_fields(question), prefix="question.")
+        query_id = str(UUID(question.query_id))
+        describe(trace.get_current_span(), {"headrace.query.id": query_id, "headrace.tenant": question.tenant})
+        message = translate.submitted(question, query_id=query_id, now=self._clock())
+        await self._publish(_event(message))
+        return query_id
+
+    async def _find(self, tenant: str, query_id: str) -> QueryRecord:
+        check_tenant(tenant, query_id=query_id)
+        record = await self._store.query(tenant, UUID(query_id))
+        if record is None:
+            raise NotFound("query", query_id)
+        return record
+
+    async def _updates(self, tenant: str, query_id: str, *, after: int) -> AsyncIterator[service_pb2.Update]:
+        """Yields updates up to the answer. Raises Aborted when the query was given up on."""
+        async for update in self._live.updates(tenant, query_id, after=after, patience=LOOK_SECONDS):
+            found = update or await self._ended(tenant, query_id)
+            if found is not None:
+                yield found
+                if found.WhichOneof("update") == "answer":
+                    return
+
+    async def _ended(self, tenant: str, query_id: str) -> service_pb2.Update | None:
+        record = await self._store.query(tenant, UUID(query_id))
+        if record is None or record.state == QueryState.OPEN:
+            return None
+        if record.answer is None:
+            raise Aborted(f"query {query_id} ended without an answer: see `headrace dlq list`")
+        return service_pb2.Update(sequence=ANSWER, answer=_answer(record.answer))
+
+
+def _answer(serialized: bytes) -> Any:
+    return translate.answer_of(AnswerCompleted.FromString(serialized))
+
+
+def _event(message: QuerySubmitted) -> Event[QuerySubmitted]:
+    return Event(
+        topic=topics.QUERY_SUBMITTED,
+        message=message,
+        key=message.query_id,
+        event_id=translate.submission_event_id(message.tenant, message.query_id),
+        source="ingest",
+        correlation_id=message.query_id,
+        causation_id="",
+        tenant=message.tenant,
+        tier=translate.declared_tier(message.declared_tier) or Tier.TIER_2,
+    )
