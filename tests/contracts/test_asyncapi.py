@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
@@ -14,6 +16,10 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 from grpc_tools import protoc
+from headrace import topics
+from headrace.query.v1.answer_pb2 import AnswerChunk
+from headrace_privacy import Tier
+from headrace_stream import Event
 
 from docs import generate_asyncapi
 from tests.contracts import policy
@@ -227,3 +233,21 @@ def test_two_judgements_in_one_feedback_do_not_fit() -> None:
 
 def test_no_place_of_this_machine_is_in_the_page() -> None:
     assert not re.search(r"/(home|root|tmp)/", generate_asyncapi.PAGE.read_text())
+
+
+def test_the_headers_are_those_that_the_bus_writes() -> None:
+    event = Event(
+        topic=topics.ANSWER_CHUNK,
+        message=AnswerChunk(),
+        key="",
+        event_id=UUID(int=1),
+        source="inference",
+        correlation_id="",
+        causation_id="",
+        tenant="demo",
+        tier=Tier.TIER_2,
+    )
+    written = event.headers(datetime(2026, 11, 21, tzinfo=UTC))
+    shown = PAGE["components"]["schemas"]["CloudEventHeaders"]
+    assert set(written) == set(shown["properties"]) - {"traceparent", "tracestate"}
+    jsonschema.Draft7Validator(shown).validate(written)
