@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := protos $(wildcard libs/* services/*) deploy/embedded
+MANIFESTS := $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml)
+PACKAGES := $(MANIFESTS:/pyproject.toml=)
 SOURCES := libs services deploy/embedded tests bench docs protos/generate.py
 
 help: ## Show what can be done
@@ -19,7 +20,7 @@ setup: .venv/.installed protos/gen/.made ## Make .venv, with every dependency pi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
-.venv/.installed: .venv/bin/uv requirements/dev.txt $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml)
+.venv/.installed: .venv/bin/uv requirements/dev.txt $(MANIFESTS)
 	@echo "==> Installing the pinned dependencies (about 6 GB on disk, torch and its CUDA packages most of it)"
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
 	@echo "==> Installing Headrace's own packages in place"
@@ -31,7 +32,18 @@ protos/gen/.made: .venv/.installed protos/generate.py $(shell find protos/headra
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python protos/generate.py
 	@touch $@
 
+check: setup ## Hold the shape: format, lint, types, imports, contracts, generated pages
+	@echo "==> ruff"; $(BIN)/ruff format --check --quiet $(SOURCES); $(BIN)/ruff check --quiet $(SOURCES)
+	@echo "==> mypy --strict"; $(BIN)/mypy $(addsuffix /src,$(filter-out protos,$(PACKAGES)))
+	@echo "==> import-linter"; $(BIN)/lint-imports --no-cache --verbose | tail -n 12
+	@echo "==> buf"; cd protos; ../$(BIN)/buf lint; ../$(BIN)/buf format --diff --exit-code; ../$(BIN)/buf breaking --against released.binpb
+	@echo "==> topic policy"; $(BIN)/pytest -q --no-header tests/contracts
+	@echo "==> generated pages"; for page in docs/generate_*.py; do $(BIN)/python $$page --check; done
+
+test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
+	@$(BIN)/pytest
+
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup lock
+.PHONY: help setup check test lock
