@@ -1,4 +1,4 @@
-"""A migrated schema in a real Postgres, and makers of documents and questions with seeded vectors."""
+"""A migrated schema in a real Postgres, and the spans of this process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from headrace_database import Database, open_database
 from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,3 +35,14 @@ async def store(schema: testing.Database) -> AsyncIterator[Database]:
     """The schema as the service itself sees it."""
     async with open_database(schema.dsn("retriever"), schema="retriever") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def span_exporter() -> InMemorySpanExporter:
+    """Keeps every span of this process from here on. There is one provider a process: whoever comes first makes it."""
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(TracerProvider())
+    provider, exporter = trace.get_tracer_provider(), InMemorySpanExporter()
+    assert isinstance(provider, TracerProvider)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return exporter

@@ -1,0 +1,317 @@
+"""The whole service on a real Kafka and a real Postgres, beside an embedder that knows four words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import grpc
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from headrace import topics
+from headrace.document.v1.document_pb2 import Document, DocumentEmbedded, EmbeddedChunk
+from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
+from headrace.embedding.v1.service_pb2_grpc import EmbeddingServiceServicer, add_EmbeddingServiceServicer_to_server
+from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.privacy_pb2 import ProtectedText, SealedBytes
+from headrace.query.v1.events_pb2 import QueryEmbedded
+from headrace.query.v1.query_pb2 import Query
+from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
+from headrace.retrieval.v1.service_pb2 import SearchRequest
+from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
+from headrace.topics import Topic
+from headrace_embedded import testing
+from headrace_embedded.servers.postgres import PostgresServer
+from headrace_privacy import protect_vector
+from headrace_retriever.app import open_app
+from headrace_retriever.settings import Settings
+from headrace_runtime.grpc_server import Servicer, open_grpc_server
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+pytestmark = pytest.mark.real
+
+M = TypeVar("M", bound=Message)
+SECRET = "the users own words hunter2"
+SECONDS = 30.0
+EMBEDDER = EmbedderIdentity(name="four-words", dimensions=4, hash="00")
+WORDS = ("nonlocal", "yield", "lambda", "with")
+
+
+def vector_of(text: str) -> list[float]:
+    """How often each of the four words is in it."""
+    return [text.count(word) + 0.01 for word in WORDS]
+
+
+class FourWords(EmbeddingServiceServicer):
+    """An embedder that knows four words."""
+
+    identity = EMBEDDER
+
+    async def Embed(self, request: EmbedRequest, context: Any) -> EmbedResponse:  # noqa: N802 - gRPC's name
+        response = EmbedResponse(embedder=self.identity)
+        for text in request.texts:
+            response.embeddings.add(values=vector_of(text), tokens=1)
+        return response
+
+
+@dataclass
+class Running:
+    """The running service with its neighbours."""
+
+    stub: Any
+    producer: AIOKafkaProducer
+    bootstrap: str
+    embedder: FourWords
+    tenant: str = field(default_factory=lambda: f"t-{uuid4().hex[:12]}")
+
+    async def send(self, topic: Topic[M], message: M, key: str, *, event_id: str = "", **headers: str) -> None:
+        """Publishes as the embedder does."""
+        all_headers = {"ce_id": event_id or str(uuid4()), "ce_tenant": self.tenant, "ce_correlationid": key, **headers}
+        encoded = [(name, value.encode()) for name, value in all_headers.items()]
+        await self.producer.send_and_wait(topic.name, message.SerializeToString(), key=key.encode(), headers=encoded)
+
+    async def read(self, topic: Topic[M], *, until: Callable[[list[M]], bool]) -> list[M]:
+        """Reads a topic from its start until it holds enough of this tenant's."""
+        return [message for message, _ in await self.read_with_headers(topic, until=until)]
+
+    async def read_with_headers(
+        self, topic: Topic[M], *, until: Callable[[list[M]], bool]
+    ) -> list[tuple[M, dict[str, str]]]:
+        """As read, each with its headers."""
+        consumer = AIOKafkaConsumer(topic.name, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
+        read: list[tuple[M, dict[str, str]]] = []
+        await consumer.start()
+        try:
+            async with asyncio.timeout(SECONDS):
+                while not until([message for message, _ in read]):
+                    record = await consumer.getone()
+                    headers = {name: value.decode() for name, value in record.headers}
+                    if headers.get("ce_tenant") == self.tenant:
+                        read.append((topic.message.FromString(record.value), headers))
+        finally:
+            await consumer.stop()
+        return read
+
+    async def put(self, document_id: str, *texts: str, version: int = 1, event_id: str = "") -> None:
+        """Publishes a document; without texts, its deletion."""
+        which = Document(tenant=self.tenant, source="docs", document_id=document_id, version=version, title="T")
+        event = DocumentEmbedded(document=which, tier=privacy_pb2.TIER_1, embedder=self.embedder.identity)
+        for ordinal, text in enumerate(texts):
+            event.chunks.append(
+                EmbeddedChunk(ordinal=ordinal, text=plain(text), vector=protect_vector(vector_of(text)), tokens=1)
+            )
+        key = f"{self.tenant}/docs/{document_id}"
+        await self.send(topics.DOCUMENT_EMBEDDED, event, key, event_id=event_id)
+
+    async def ask(self, text: str, **headers: str) -> str:
+        """Publishes a query and returns its id."""
+        query_id = str(uuid4())
+        event = QueryEmbedded(
+            query=Query(query_id=query_id, tenant=self.tenant, product="p"),
+            text=plain(text),
+            tier=privacy_pb2.TIER_PUBLIC,
+            vector=protect_vector(vector_of(text)),
+            embedder=self.embedder.identity,
+        )
+        await self.send(topics.QUERY_EMBEDDED, event, query_id, ce_dataclassification="public", **headers)
+        return query_id
+
+    async def indexed(self, count: int) -> list[tuple[str, int, int]]:
+        """What was said to be indexed: document, version, chunks."""
+        events = await self.read(topics.DOCUMENT_INDEXED, until=lambda events: len(events) >= count)
+        return [(event.document.document_id, event.document.version, event.chunks) for event in events]
+
+    async def search(self, text: str) -> list[str]:
+        """Searches over gRPC; returns the passages' texts."""
+        response = await self.stub.Search(SearchRequest(tenant=self.tenant, text=text))
+        return [chunk.text.plain for chunk in response.chunks]
+
+
+def plain(text: str) -> ProtectedText:
+    """Text in the clear."""
+    return ProtectedText(plain=text, characters=len(text))
+
+
+@pytest_asyncio.fixture(scope="module")
+async def parts(schema: testing.Database, kafka: str) -> AsyncIterator[tuple[Any, AIOKafkaProducer, FourWords]]:
+    embedder = FourWords()
+    served = Servicer(add_EmbeddingServiceServicer_to_server, embedder, "headrace.embedding.v1.EmbeddingService")
+    async with open_grpc_server("127.0.0.1:0", [served], drain_seconds=0) as neighbour:
+        settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder=f"127.0.0.1:{neighbour.port}")
+        async with (
+            open_app(settings) as app,
+            open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            AIOKafkaProducer(bootstrap_servers=kafka) as producer,
+        ):
+            await app.bus.start()
+            yield RetrievalServiceStub(channel), producer, embedder
+            await app.bus.stop(5)
+
+
+@pytest.fixture
+def service(parts: tuple[Any, AIOKafkaProducer, FourWords], kafka: str) -> Running:
+    """The running service, and a tenant of this test's own."""
+    stub, producer, embedder = parts
+    return Running(stub, producer, kafka, embedder)
+
+
+async def test_a_document_takes_effect_once(service: Running) -> None:
+    event_id = str(uuid4())
+    for _ in range(3):
+        await service.put("a", "nonlocal", "yield", event_id=event_id)
+    await service.put("b", "lambda")
+    assert sorted(await service.indexed(2)) == [("a", 1, 2), ("b", 1, 1)]
+    await service.put("b", "lambda", "with", version=2)
+    assert len(await service.indexed(3)) == 3  # no second event for the first document came in between
+
+
+async def test_what_is_said_to_be_indexed_is_found_and_what_is_said_to_be_deleted_is_not(service: Running) -> None:
+    await service.put("a", "the nonlocal statement")
+    assert await service.indexed(1) == [("a", 1, 1)]
+    assert await service.search("nonlocal") == ["the nonlocal statement"]
+    await service.put("a", version=2)
+    assert await service.indexed(2) == [("a", 1, 1), ("a", 2, 0)]
+    assert await service.search("nonlocal") == []
+    await service.put("a", "the nonlocal statement", version=1)  # late, with an event id of its own
+    await service.put("c", "with")
+    assert await service.indexed(3) == [("a", 1, 1), ("a", 2, 0), ("c", 1, 1)]
+    assert await service.search("nonlocal") == ["with"]
+
+
+async def test_a_query_gets_its_passages(service: Running) -> None:
+    await service.put("a", "the nonlocal statement", "the yield expression")
+    await service.indexed(1)
+    query_id = await service.ask("nonlocal")
+    ((event, headers),) = await service.read_with_headers(topics.QUERY_RETRIEVED, until=bool)
+    assert event.query.query_id == query_id
+    assert [hop.service for hop in event.query.hops] == ["retriever"]
+    assert [chunk.text.plain for chunk in event.chunks] == ["the nonlocal statement", "the yield expression"]
+    assert event.chunks[0].reference.document_id == "a"
+    assert event.settings.vector_search == "exact"
+    # A public question with a TIER_1 passage: the event is as strict as its strictest part.
+    assert (event.tier, headers["ce_dataclassification"]) == (privacy_pb2.TIER_PUBLIC, "tier_1")
+
+
+async def test_one_trace_from_the_event_to_the_sql(service: Running, span_exporter: InMemorySpanExporter) -> None:
+    await service.put("a", SECRET)
+    await service.indexed(1)
+    trace, parent = uuid4().hex, uuid4().hex[:16]
+    await service.ask(SECRET, traceparent=f"00-{trace}-{parent}-01")
+    await service.read(topics.QUERY_RETRIEVED, until=bool)
+    spans = [span for span in span_exporter.get_finished_spans() if f"{span.context.trace_id:032x}" == trace]
+    by_name = {span.name: span for span in spans}
+    assert parent_of(by_name["process query.embedded"]) == parent
+    for child, its_parent in (
+        ("retrieval chunks", "process query.embedded"),
+        ("SELECT chunks", "retrieval chunks"),
+        ("send query.retrieved", "process query.embedded"),
+    ):
+        assert parent_of(by_name[child]) == f"{by_name[its_parent].context.span_id:016x}", child
+    retrieval = dict(by_name["retrieval chunks"].attributes or {})
+    assert retrieval == {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": "chunks",
+        "gen_ai.retrieval.top_k": 8,
+        "headrace.tenant": service.tenant,
+        "headrace.vector_search": "exact",
+        "headrace.passages": 1,
+    }
+    assert not any("hunter2" in span.to_json() for span in span_exporter.get_finished_spans())
+
+
+def parent_of(span: ReadableSpan) -> str:
+    """The id of a span's parent."""
+    return f"{span.parent.span_id:016x}" if span.parent else ""
+
+
+async def test_what_can_never_work_is_dead_lettered_without_its_text(service: Running) -> None:
+    await service.put("first", "with")
+    await service.indexed(1)
+    sealed = QueryEmbedded(
+        query=Query(query_id="q", tenant=service.tenant),
+        text=ProtectedText(sealed=SealedBytes(key_id="k")),
+        vector=protect_vector([1, 1, 1, 1]),
+        embedder=EMBEDDER,
+    )
+    foreign = QueryEmbedded(
+        query=sealed.query,
+        text=plain(SECRET),
+        vector=protect_vector([1, 1]),
+        embedder=EmbedderIdentity(name="other", dimensions=2),
+    )
+    await service.send(topics.QUERY_EMBEDDED, sealed, "q")
+    await service.send(topics.QUERY_EMBEDDED, foreign, "q")
+    letters = await service.read(topics.QUERY_EMBEDDED.dead_letters, until=lambda letters: len(letters) == 2)
+    assert [(letter.error, list(letter.reasons)) for letter in letters] == [
+        ("Rejected", ["text: unsupported"]),
+        ("Conflict", []),
+    ]
+    assert not any(b"hunter2" in letter.SerializeToString() for letter in letters)
+
+
+async def test_a_wrong_search_names_its_field(service: Running) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.stub.Search(SearchRequest(tenant=service.tenant, text=SECRET, top_k=101))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = rpc_status.from_call(refused.value)
+    detail = error_details_pb2.BadRequest()
+    assert status is not None
+    assert status.details[0].Unpack(detail)
+    assert [violation.field for violation in detail.field_violations] == ["top_k"]
+    assert "hunter2" not in str(status)
+
+
+async def test_a_search_with_another_embedder_names_both(service: Running) -> None:
+    await service.put("a", "with")
+    await service.indexed(1)
+    service.embedder.identity = EmbedderIdentity(name="retrained", dimensions=4, hash="01")
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.search("with")
+    finally:
+        service.embedder.identity = EMBEDDER
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    details = refused.value.details() or ""
+    assert "four-words" in details
+    assert "retrained" in details
+
+
+async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database, kafka: str) -> None:
+    settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder="127.0.0.1:1")
+    async with (
+        open_app(settings) as app,
+        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=0) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await RetrievalServiceStub(channel).Search(SearchRequest(tenant="t", text="with"))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "embedder" in (refused.value.details() or "")
+
+
+async def test_queries_wait_while_postgres_is_down(service: Running, postgres: PostgresServer) -> None:
+    await service.put("a", "the nonlocal statement")
+    await service.indexed(1)
+    postgres.kill()
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.search("nonlocal")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "postgres" in (refused.value.details() or "")
+        query_id = await service.ask("nonlocal")
+        await service.put("b", "the yield expression")
+        await asyncio.sleep(1)
+    finally:
+        postgres.start()
+    events = await service.read(topics.QUERY_RETRIEVED, until=bool)
+    assert [event.query.query_id for event in events] == [query_id]
+    assert await service.indexed(2) == [("a", 1, 1), ("b", 1, 1)]
