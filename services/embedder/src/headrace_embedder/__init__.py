@@ -1,0 +1,7 @@
+"""The embedder: cuts documents into chunks and turns texts into vectors.
+
+Owns nothing: it keeps no state, and any number of instances may run.
+Consumes query.classified, document.classified.
+Emits query.embedded, document.embedded.
+Serves headrace.embedding.v1.EmbeddingService.
+"""

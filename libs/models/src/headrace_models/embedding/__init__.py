@@ -5,15 +5,17 @@ batches without padding), network (the forward pass), encoder (texts to vectors)
 compute thread). Importing this package imports no torch; encoder and network do.
 """
 
-from headrace_models.embedding.engine import EmbeddingEngine, Embeddings, Priority, open_engine
+from headrace_models.embedding.engine import EmbeddingEngine, Embeddings, Limits, Priority, open_engine
 from headrace_models.embedding.errors import EmbeddingError, Overloaded, UnsupportedModel
-from headrace_models.embedding.folder import Identity, ModelFolder, find_bundled, read_folder
+from headrace_models.embedding.folder import BUNDLED_NAME, Identity, ModelFolder, find_bundled, read_folder
 
 __all__ = [
+    "BUNDLED_NAME",
     "EmbeddingEngine",
     "EmbeddingError",
     "Embeddings",
     "Identity",
+    "Limits",
     "ModelFolder",
     "Overloaded",
     "Priority",

@@ -1,0 +1,39 @@
+"""The composition root: the only place that knows every part of the embedder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from headrace.embedding.v1.service_pb2_grpc import add_EmbeddingServiceServicer_to_server
+from headrace_models.embedding import Limits
+from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.service import Service
+from headrace_stream import open_bus
+
+from headrace_embedder.adapters.engine import open_embedder, read_model
+from headrace_embedder.adapters.splitter import open_chunker
+from headrace_embedder.consumers import Consumers
+from headrace_embedder.servicer import EmbeddingServicer
+from headrace_embedder.settings import Settings
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[Service]:
+    """Opens the service's parts and ties them together."""
+    folder = read_model(settings.model)
+    limits = Limits(settings.batch_tokens, waiting=settings.waiting_texts, cached=settings.cached_vectors)
+    async with (
+        open_chunker(folder.tokenizer, chunk_tokens=settings.chunk_tokens, window=folder.window) as chunker,
+        open_embedder(folder, threads=settings.threads, limits=limits) as embedder,
+        open_bus(settings.kafka, service="embedder") as bus,
+    ):
+        Consumers(embedder, chunker, now=lambda: datetime.now(UTC)).subscribe(
+            bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
+        )
+        servicer = EmbeddingServicer(embedder)
+        yield Service(
+            bus,
+            [Servicer(add_EmbeddingServiceServicer_to_server, servicer, "headrace.embedding.v1.EmbeddingService")],
+        )

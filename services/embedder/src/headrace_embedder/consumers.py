@@ -1,0 +1,76 @@
+"""The Kafka edge: what is taken off the bus, and what is put there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace import topics
+from headrace.document.v1.document_pb2 import DocumentClassified
+from headrace.query.v1.events_pb2 import QueryClassified
+from headrace_privacy import Tier
+from headrace_runtime.errors import Rejected, Violation
+from headrace_stream import Bus, Delivery, Event
+from headrace_telemetry.tracing import describe
+from opentelemetry.trace import get_current_span
+
+from headrace_embedder import translate
+from headrace_embedder.handlers import EmbeddedChunk, embed_document, embed_question
+from headrace_embedder.ports import Chunker, Embedder
+
+#: What an event holds beside the chunks: the document's names and the record's headers, generously.
+ENVELOPE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The embedder's subscriptions. Stateless: a replay makes the same event again, with the same id."""
+
+    embedder: Embedder
+    chunker: Chunker
+    now: Callable[[], datetime]
+
+    def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
+        """Subscribes to queries and documents."""
+        bus.subscribe(topics.QUERY_CLASSIFIED, self.on_query, in_flight=queries_in_flight)
+        bus.subscribe(topics.DOCUMENT_CLASSIFIED, self.on_document, in_flight=documents_in_flight)
+
+    async def on_query(self, delivery: Delivery[QueryClassified]) -> Sequence[Event[Any]]:
+        """query.classified → query.embedded."""
+        text = translate.question(delivery.message)
+        query_id = delivery.message.query.query_id
+        describe(get_current_span(), {"headrace.query.id": query_id, "headrace.tier": text.tier.label})
+        vector = await embed_question(text.reveal(), embedder=self.embedder)
+        message = translate.query_embedded(
+            delivery.message,
+            vector,
+            self.embedder.identity,
+            received_at=delivery.received_at,
+            finished_at=self.now(),
+        )
+        return [delivery.follow(topics.QUERY_EMBEDDED, message, tier=text.tier)]
+
+    async def on_document(self, delivery: Delivery[DocumentClassified]) -> Sequence[Event[Any]]:
+        """document.classified → document.embedded. Raises Rejected when there is neither text nor deletion."""
+        match delivery.message.WhichOneof("change"):
+            case "markdown":
+                chunks = await self._embed(delivery.message)
+            case "deletion":
+                chunks = []
+            case _:
+                raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
+        tier = Tier.of(delivery.message.tier)
+        describe(get_current_span(), {"headrace.tier": tier.label, "headrace.chunks": len(chunks)})
+        message = translate.document_embedded(delivery.message, chunks, self.embedder.identity)
+        return [delivery.follow(topics.DOCUMENT_EMBEDDED, message, tier=tier)]
+
+    async def _embed(self, message: DocumentClassified) -> Sequence[EmbeddedChunk]:
+        return await embed_document(
+            message.document.title,
+            translate.markdown(message).reveal(),
+            chunker=self.chunker,
+            embedder=self.embedder,
+            event_bytes=topics.DOCUMENT_EMBEDDED.max_message_bytes - ENVELOPE_BYTES,
+        )
