@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from typing import Any
 import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import NotLeaderForPartitionError
 
+from headrace_embedded.errors import NotReady
 from headrace_embedded.servers import provision, topics
 from headrace_embedded.servers.postgres import PostgresServer
 
@@ -21,6 +24,8 @@ TEMPLATE = "headrace_template"
 
 #: In Kafka's protocol: everything up to the high watermark.
 _ALL = -1
+
+_TRIES = 100
 
 
 @contextmanager
@@ -103,9 +108,21 @@ async def renew_topics(bootstrap: str) -> None:
     try:
         await _forget_groups(admin)
         every = [TopicPartition(t.name, n) for t in topics.every_topic() for n in range(t.partitions)]
-        await admin.delete_records({partition: RecordsToDelete(_ALL) for partition in every})
+        await _empty(admin, every)
     finally:
         await admin.close()
+
+
+async def _empty(admin: Any, partitions: list[TopicPartition]) -> None:
+    """Deletes all records. Partitions that were made a moment ago may not have their leader yet."""
+    for _ in range(_TRIES):
+        try:
+            await admin.delete_records({partition: RecordsToDelete(_ALL) for partition in partitions})
+        except NotLeaderForPartitionError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise NotReady("Kafka's new topics have no leaders after 10 s")
 
 
 async def _forget_groups(admin: Any) -> None:
