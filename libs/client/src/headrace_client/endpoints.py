@@ -58,8 +58,8 @@ def find_endpoints(environ: Mapping[str, str], folder: Path) -> Endpoints:
 
 def _candidates(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     if home := environ.get(HOME):
-        yield Path(home) / FILE.name
-        yield Path(home) / FILE
+        yield Path(home).expanduser() / FILE.name
+        yield Path(home).expanduser() / FILE
     for place in (folder, *folder.parents):
         yield place / FILE
 

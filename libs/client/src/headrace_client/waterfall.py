@@ -74,7 +74,7 @@ def waterfall(spans: Sequence[WaterfallSpan], width: int) -> list[WaterfallLine]
     by_id = {span.span_id: span for span in spans}
     nodes = list(_tree(by_id))
     tree_cells = min(max(len(_label(node, by_id)) for node in nodes), width // 2)
-    axis = _Axis(min(s.start_ns for s in spans), max(map(_end, spans)), width - tree_cells - 12)
+    axis = _Axis(min(s.start_ns for s in spans), max(map(_end, spans)), width - tree_cells - 11)
     lines = [_line(node, axis, by_id, tree_cells) for node in nodes]
     return [*lines, *(WaterfallLine(text, "", "", "") for text in _remarks(by_id, axis))]
 
