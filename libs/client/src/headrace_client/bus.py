@@ -105,9 +105,9 @@ class Reader:
         partitions = await self.partitions(topics)
         if not partitions:
             return
+        self._consumer.assign(partitions)  # first, or each topic's offsets wait for a metadata refresh of their own
         ends = await self._consumer.end_offsets(partitions)
         begins = await self._consumer.beginning_offsets(partitions)
-        self._consumer.assign(partitions)
         for partition in partitions:
             self._consumer.seek(partition, begins[partition])
         async for record in self._up_to({p: end for p, end in ends.items() if begins[p] < end}):
@@ -133,11 +133,11 @@ class Reader:
         place = TopicPartition(topic, partition)
         if place not in await self.partitions([topic]):
             return None
+        self._consumer.assign([place])
         begin = (await self._consumer.beginning_offsets([place]))[place]
         end = (await self._consumer.end_offsets([place]))[place]
         if not begin <= offset < end:
             return None
-        self._consumer.assign([place])
         self._consumer.seek(place, offset)
         async for record in self._up_to({place: offset + 1}):
             return record if record.offset == offset else None
@@ -146,8 +146,8 @@ class Reader:
     async def listen(self, topics: Collection[str]) -> None:
         """From here on `heard` yields what comes to the topics."""
         partitions = await self.partitions(topics)
-        ends = await self._consumer.end_offsets(partitions)
         self._consumer.assign(partitions)
+        ends = await self._consumer.end_offsets(partitions)
         for partition in partitions:
             self._consumer.seek(partition, ends[partition])
 

@@ -100,16 +100,16 @@ def _topics() -> list[str]:
     return [topic.name for topic in topics.ALL if topic.has_dead_letters]
 
 
-async def _letters(reader: Reader, topic: str) -> list[Letter]:
-    return [
-        Letter(record.offset, DeadLetter.FromString(record.value or b""))
-        async for record in reader.until_now([f"{topic}{SUFFIX}"])
-    ]
+async def _letters(reader: Reader, *names: str) -> list[Letter]:
+    """The dead letters of some topics, topic by topic, oldest first."""
+    found = [record async for record in reader.until_now([f"{name}{SUFFIX}" for name in names])]
+    found.sort(key=lambda record: (record.topic, record.offset))
+    return [Letter(record.offset, DeadLetter.FromString(record.value or b"")) for record in found]
 
 
 async def _list(names: list[str], *, stated: str, as_json: bool) -> int:
     async with open_reader(endpoints_from(stated).bus()) as reader:
-        found = [letter for name in names for letter in await _letters(reader, name)]
+        found = await _letters(reader, *names)
     if as_json:
         for letter in found:
             say_json(_json(letter))
