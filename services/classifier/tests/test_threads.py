@@ -17,9 +17,10 @@ from headrace_classifier.adapters.threads import (
     TimeLimit,
     open_inspector,
 )
-from headrace_classifier.handlers import Provenance, Submission, classify
+from headrace_classifier.handlers import classify
 from headrace_classifier.policy import Policy
 from headrace_classifier.secret_masker import SecretMasker
+from headrace_classifier.submission import Provenance, Submission
 from headrace_classifier.verdict import Finding, FindingKind, Masked, TierReason
 from headrace_privacy import Tier
 

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
-from headrace_privacy import Text, Tier
+from headrace_privacy import Text
 
 from headrace_classifier.policy import Policy
 from headrace_classifier.ports import Inspector
+from headrace_classifier.submission import Provenance, Submission
 from headrace_classifier.tiering import decide, provenance_tier
 from headrace_classifier.verdict import Decision, Finding, FindingKind, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a text comes from. Empty: not from any product, or not from any source. None: nothing was declared."""
-
-    tenant: str
-    product: str = ""
-    source: str = ""
-    declared: Tier | None = None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Submission:
-    """A text to classify, with the labels that travel beside it, for example its title. All of it is a user's."""
-
-    provenance: Provenance
-    text: str
-    labels: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<submission of {len(self.text)} chars>"
 
 
 async def classify(submission: Submission, *, policy: Policy, inspector: Inspector) -> Verdict:

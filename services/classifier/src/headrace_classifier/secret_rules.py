@@ -39,6 +39,16 @@ def _is_random(value: str) -> bool:
     return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and entropy(value) >= 3.0
 
 
+def _is_key_id(value: str) -> bool:
+    """ASIA begins words as well; of real ones 1 in 28 has no digit."""
+    return not value.startswith("ASIA") or any(c.isdigit() for c in value)
+
+
+def _is_mixed(value: str) -> bool:
+    """Random in capitals, small letters and digits alike; after a prefix as short as "AP" less could be a word."""
+    return _is_random(value) and any(c.islower() for c in value) and any(c.isupper() for c in value[3:])
+
+
 def _is_json_web_token(value: str) -> bool:
     """The first part of a token is a JSON object that names its algorithm (RFC 7515, section 4)."""
     head = value.split(".", 1)[0]
@@ -98,7 +108,8 @@ def _is_code(text: str) -> bool:
 _NAME = (
     r"(?i:password|passwd|passphrase|pwd|pass_?phrase|secret|api[_-]?key|apikey|auth[_-]?key|access[_-]?key"
     r"|private[_-]?key|service[_-]?key|account[_-]?key|client[_-]?key|encryption[_-]?key|signing[_-]?key"
-    r"|(?:access|auth|bearer|refresh|session|api|bot|id)[_-]?token|token)(?i:[_-]?[a-z0-9_-]{0,20})"
+    r"|(?:access|auth|bearer|refresh|session|api|bot|id)[_-]?token|token|(?:[a-z0-9][_-]|db|key)pass)"
+    r"(?i:[_-]?[a-z0-9_-]{0,20})"
 )
 _ASSIGNED = _NAME + r"[\"'`]?[ \t]{0,8}(?::=|=>|={1,3}|!=|:)[ \t]{0,8}"
 
@@ -107,40 +118,54 @@ _LITERAL = r"(?:[rbuf]|rb|@)?"
 
 
 SECRET_RULES: tuple[SecretRule, ...] = (
-    SecretRule("aws-access-key", r"\b(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}\b"),
+    SecretRule("aws-access-key", r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16,32}", _is_key_id),
     SecretRule(
         "aws-secret-key",
         r"(?i:aws|amazon)[\w .-]{0,30}(?i:secret|key|token)[\w .-]{0,20}[\"':=\s>]{1,6}"
         r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
         _is_random,
     ),
-    SecretRule("github-token", r"\b(?:gh[opusr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})\b"),
+    SecretRule("github-token", r"gh[opusr]_[A-Za-z0-9_]{36,255}|github_pat_[A-Za-z0-9_]{22,255}"),
     SecretRule(
         "gitlab-token",
-        r"\b(?:(?:glpat|gldt|glft|glsoat|glrt|glcbt|glptt|glimt|glagent|gloas)-|GR1348941)[A-Za-z0-9_-]{20,255}",
+        r"(?:(?:glpat|gldt|glft|glsoat|glrt|glcbt|glptt|glimt|glagent|gloas)-|GR1348941)[A-Za-z0-9_-]{20,255}",
     ),
-    SecretRule("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,255}"),
-    SecretRule("slack-token", r"\bxapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,128}\b"),
+    SecretRule("slack-token", r"(?i:xox[abeoprs])-[A-Za-z0-9-]{10,255}"),
+    SecretRule("slack-token", r"xapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,128}\b"),
     SecretRule("slack-webhook", r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/]{20,255}"),
-    SecretRule("stripe-key", r"\b(?:[rs]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,255}\b"),
-    SecretRule("google-api-key", r"\bAIza[A-Za-z0-9_-]{35}"),
+    SecretRule("stripe-key", r"(?:[rs]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,255}"),
+    SecretRule("google-api-key", r"AIza[A-Za-z0-9_-]{35}"),
     SecretRule("google-oauth-token", r"\b(?:ya29\.[A-Za-z0-9_-]{20,500}|GOCSPX-[A-Za-z0-9_-]{28})"),
     SecretRule("anthropic-key", r"\bsk-ant-[A-Za-z0-9_-]{20,255}", _is_random),
+    SecretRule("openai-key", r"\bsk-[A-Za-z0-9_-]*T3BlbkFJ[A-Za-z0-9]{20,255}"),
     SecretRule("openai-key", r"\bsk-[A-Za-z0-9_-]{20,255}", _is_random),
     SecretRule("huggingface-token", r"\bhf_[A-Za-z0-9]{30,60}\b"),
     SecretRule("npm-token", r"\bnpm_[A-Za-z0-9]{36}\b"),
-    SecretRule("pypi-token", r"\bpypi-[A-Za-z0-9_-]{50,500}"),
-    SecretRule("sendgrid-key", r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    SecretRule("pypi-token", r"pypi-[A-Za-z0-9_-]{50,500}"),
+    SecretRule("sendgrid-key", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
     SecretRule("digitalocean-token", r"\bdo[opr]_v1_[a-f0-9]{64}\b"),
     SecretRule("docker-token", r"\bdckr_pat_[A-Za-z0-9_-]{20,60}"),
     SecretRule("shopify-token", r"\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}\b"),
-    SecretRule("databricks-token", r"\bdapi[a-f0-9]{32}(?:-\d)?\b"),
+    SecretRule("databricks-token", r"dapi[a-f0-9]{32}(?:-\d)?"),
     SecretRule("vault-token", r"\bhv[sb]\.[A-Za-z0-9_-]{24,255}", _is_random),
+    SecretRule("artifactory-key", r"\b(?:AKC|AP[0-9A-F])[A-Za-z0-9]{10,255}\b", _is_mixed),
+    SecretRule("discord-token", r"\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}"),
+    SecretRule("mailchimp-key", r"\b[0-9a-z]{32}-us\d{1,2}\b"),
+    SecretRule("softlayer-key", r"api\.softlayer\.com/soap/v3(?:\.1)?/([a-z0-9]{64})\b"),
+    SecretRule("square-token", r"sq0[a-z]{3}-[A-Za-z0-9\\_-]{22,43}"),
+    SecretRule("telegram-token", r"\b\d{8,10}:[A-Za-z0-9_-]{35}\b"),
+    SecretRule("twilio-key", r"\b(?:AC|SK)[a-z0-9]{32}\b", _is_random),
+    SecretRule(
+        "ibm-cloud-key",
+        r"(?i:ibm|iam|cloud)[A-Za-z_-]{0,24}(?i:key|pwd|pass|password|token)[\"'`]?\s{0,4}(?::=|=>|={1,3}|:)\s{0,4}"
+        r"[\"'`]?([A-Za-z0-9_-]{44})\b",
+        _is_random,
+    ),
     SecretRule("age-key", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}\b"),
     SecretRule("azure-storage-key", r"(?i:AccountKey|SharedAccessKey)=([A-Za-z0-9+/]{42,88}={0,2})"),
     SecretRule(
         "json-web-token",
-        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){0,3}",
+        r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){0,3}",
         _is_json_web_token,
     ),
     SecretRule(
@@ -157,7 +182,7 @@ SECRET_RULES: tuple[SecretRule, ...] = (
     ),
     SecretRule(
         "url-password",
-        r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/?#@\[\]\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@",
+        r"://[^\s:/?#@\[\]\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@",
         _is_url_password,
     ),
     SecretRule("password", rf"{_ASSIGNED}{_LITERAL}\"([^\"\n]{{5,256}})\"", is_secret_literal),

@@ -22,10 +22,10 @@ class PrivacyServicer(PrivacyServiceServicer):
         self._policy = policy
         self._inspector = inspector
 
-    async def Classify(  # noqa: N802 - the contract's name
+    async def Classify(
         self,
         request: ClassifyRequest,
-        context: ServicerContext[Any, Any],  # noqa: ARG002
+        context: ServicerContext[Any, Any],
     ) -> ClassifyResponse:
         """Classifies one text as the pipeline would. Raises Rejected with each wrong field."""
         submission = translate.request_submission(request)

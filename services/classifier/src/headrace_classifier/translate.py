@@ -13,7 +13,7 @@ from headrace.query.v1.query_pb2 import Hop
 from headrace_privacy import Tier, protect
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_classifier.handlers import Provenance, Submission
+from headrace_classifier.submission import Provenance, Submission
 from headrace_classifier.verdict import Decision, Finding, FindingKind, Verdict
 
 #: As the contract has it.
