@@ -1,0 +1,244 @@
+"""What the embedder makes of the events that it takes, and of the calls that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pytest
+from headrace import topics
+from headrace.document.v1.document_pb2 import Deletion, Document, DocumentClassified, DocumentEmbedded
+from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
+from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.privacy_pb2 import ProtectedText
+from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
+from headrace.query.v1.query_pb2 import Hop, Query
+from headrace_embedder.chunking import DocumentChunker
+from headrace_embedder.consumers import ENVELOPE_BYTES, Consumers
+from headrace_embedder.domain import Chunk, Identity, Vector
+from headrace_embedder.handlers import embed_document
+from headrace_embedder.servicer import EmbeddingServicer
+from headrace_privacy import Tier, reveal_vector
+from headrace_runtime.errors import Overloaded, Rejected
+from headrace_stream import Event
+from headrace_stream.memory import delivered
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+CAUSE = UUID("0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
+DOCUMENT = Document(tenant="demo", source="s", document_id="d", version=3, title="Guide")
+
+
+class FakeEmbedder:
+    """The vector tells the text's length; remembers what it was asked, and how."""
+
+    identity = Identity("fake", 2, "0123456789abcdef")
+
+    def __init__(self) -> None:
+        self.soon: list[str] = []
+        self.in_turn: list[str] = []
+
+    async def embed_soon(self, texts: Sequence[str]) -> Sequence[Vector]:
+        self.soon.extend(texts)
+        return [self._vector(text) for text in texts]
+
+    async def embed_in_turn(self, texts: Sequence[str]) -> Sequence[Vector]:
+        self.in_turn.extend(texts)
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> Vector:
+        return Vector(np.array([len(text), 1], dtype=np.float32), len(text.split()))
+
+
+class FullEmbedder(FakeEmbedder):
+    """Turns everybody away."""
+
+    async def embed_soon(self, texts: Sequence[str]) -> Sequence[Vector]:
+        raise Overloaded("the embedder")
+
+
+class Direct:
+    """Chunks at once, on the event loop."""
+
+    def __init__(self, chunker: DocumentChunker) -> None:
+        self._chunker = chunker
+
+    async def chunk(self, title: str, markdown: str) -> Sequence[Chunk]:
+        return self._chunker.chunks(title, markdown)
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def consumers(embedder: FakeEmbedder, chunker: DocumentChunker) -> Consumers:
+    return Consumers(embedder, Direct(chunker), now=lambda: NOW + timedelta(milliseconds=5))
+
+
+async def on_query(consumers: Consumers, message: QueryClassified) -> Event[Any]:
+    headers = {"ce_tenant": "demo", "ce_dataclassification": "public"}
+    delivery = delivered(
+        message, topics.QUERY_CLASSIFIED, service="embedder", event_id=CAUSE, key="k", headers=headers, received_at=NOW
+    )
+    (event,) = await consumers.on_query(delivery)
+    return event
+
+
+async def on_document(consumers: Consumers, message: DocumentClassified) -> Event[Any]:
+    delivery = delivered(message, topics.DOCUMENT_CLASSIFIED, service="embedder", event_id=CAUSE, received_at=NOW)
+    (event,) = await consumers.on_document(delivery)
+    return event
+
+
+def query(text: str, tier: privacy_pb2.Tier = privacy_pb2.TIER_1) -> QueryClassified:
+    asked = Query(query_id="q", tenant="demo", hops=[Hop(service="ingest"), Hop(service="classifier")])
+    return QueryClassified(query=asked, text=ProtectedText(plain=text, characters=len(text)), tier=tier)
+
+
+def document(markdown: str) -> DocumentClassified:
+    return DocumentClassified(document=DOCUMENT, tier=privacy_pb2.TIER_1, markdown=ProtectedText(plain=markdown))
+
+
+async def test_a_query_gets_its_vector_and_keeps_the_rest(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    event = await on_query(consumers, query("What?"))
+    message: QueryEmbedded = event.message
+    assert event.topic is topics.QUERY_EMBEDDED
+    assert (event.key, event.tenant, event.tier) == ("k", "demo", Tier.TIER_1)
+    assert message.text.plain == "What?"
+    assert message.text.characters == 5
+    assert message.tier == privacy_pb2.TIER_1
+    assert reveal_vector(message.vector).tolist() == [5, 1]
+    assert (message.embedder.name, message.embedder.dimensions, message.embedder.hash) == (
+        "fake",
+        2,
+        "0123456789abcdef",
+    )
+    assert embedder.soon == ["What?"]
+    assert embedder.in_turn == []
+
+
+async def test_a_query_tells_how_long_the_embedder_took(consumers: Consumers) -> None:
+    hops = (await on_query(consumers, query("What?"))).message.query.hops
+    assert [hop.service for hop in hops] == ["ingest", "classifier", "embedder"]
+    assert hops[2].received_at.ToDatetime(UTC) == NOW
+    assert hops[2].finished_at.ToDatetime(UTC) == NOW + timedelta(milliseconds=5)
+
+
+async def test_an_unknown_tier_is_the_strictest(consumers: Consumers) -> None:
+    assert (await on_query(consumers, query("What?", privacy_pb2.TIER_UNSPECIFIED))).tier is Tier.TIER_2
+
+
+async def test_a_replay_makes_the_same_event(consumers: Consumers) -> None:
+    first, second = [await on_query(consumers, query("What?")) for _ in range(2)]
+    assert first.event_id == second.event_id
+    assert first.message == second.message
+
+
+async def test_a_query_without_text_is_rejected(consumers: Consumers) -> None:
+    with pytest.raises(Rejected, match="text: empty"):
+        await on_query(consumers, query(""))
+
+
+async def test_a_document_becomes_chunks_in_order(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    event = await on_document(consumers, document("# Guide\n\nFirst.\n\n## Setup\n\nRun it.\n"))
+    message: DocumentEmbedded = event.message
+    assert event.topic is topics.DOCUMENT_EMBEDDED
+    assert event.tier is Tier.TIER_1
+    assert message.document == DOCUMENT
+    assert message.tier == privacy_pb2.TIER_1
+    assert [(chunk.ordinal, list(chunk.headings), chunk.text.plain, chunk.tokens) for chunk in message.chunks] == [
+        (0, ["Guide"], "First.", 2),
+        (1, ["Guide", "Setup"], "Run it.", 3),
+    ]
+    assert embedder.in_turn == ["Guide\n\nFirst.", "Guide\nSetup\n\nRun it."]
+    assert embedder.soon == []
+    assert reveal_vector(message.chunks[1].vector).tolist() == [len(embedder.in_turn[1]), 1]
+
+
+async def test_a_deletion_has_no_chunks(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    event = await on_document(
+        consumers, DocumentClassified(document=DOCUMENT, tier=privacy_pb2.TIER_1, deletion=Deletion())
+    )
+    assert event.message.document == DOCUMENT
+    assert not event.message.chunks
+    assert event.message.embedder.name == "fake"
+    assert embedder.in_turn == []
+
+
+async def test_a_document_without_text_has_no_chunks(consumers: Consumers) -> None:
+    assert not (await on_document(consumers, document("\n \n"))).message.chunks
+
+
+async def test_a_document_that_says_nothing_is_rejected(consumers: Consumers) -> None:
+    with pytest.raises(Rejected, match="change: missing"):
+        await on_document(consumers, DocumentClassified(document=DOCUMENT))
+
+
+async def test_a_document_too_large_for_its_event_is_rejected_before_it_is_embedded(
+    chunker: DocumentChunker, embedder: FakeEmbedder
+) -> None:
+    with pytest.raises(Rejected) as rejected:
+        await embed_document(
+            "", "# canary\ntext\n" * 100, chunker=Direct(chunker), embedder=embedder, event_bytes=5_000
+        )
+    (violation,) = rejected.value.violations
+    assert (violation.field, violation.reason) == ("markdown", "too_large")
+    assert "100 chunks" in violation.description
+    assert "canary" not in violation.description
+    assert embedder.in_turn == []
+
+
+@pytest.mark.parametrize(
+    "markdown", ["# h\nt\n" * 300, "word " * 8_000, "# " + "x" * 190 + "\nt\n" + "## é\ntext\n" * 200]
+)
+async def test_the_size_is_never_underestimated(consumers: Consumers, chunker: DocumentChunker, markdown: str) -> None:
+    size = (await on_document(consumers, document(markdown))).message.ByteSize()
+    estimate = sum(chunk.wire_bytes + 4 * 2 for chunk in chunker.chunks("Guide", markdown))
+    assert size <= estimate + ENVELOPE_BYTES
+    assert estimate <= 3 * size
+
+
+async def embed(embedder: FakeEmbedder, *texts: str) -> EmbedResponse:
+    servicer = EmbeddingServicer(embedder)
+    return await servicer.Embed(EmbedRequest(texts=texts), cast(Any, None))
+
+
+async def test_a_call_gets_its_vectors_in_order(embedder: FakeEmbedder) -> None:
+    response = await embed(embedder, "a b c", "d")
+    assert [list(embedding.values) for embedding in response.embeddings] == [[5, 1], [1, 1]]
+    assert [embedding.tokens for embedding in response.embeddings] == [3, 1]
+    assert response.embedder.name == "fake"
+    assert embedder.soon == ["a b c", "d"]
+
+
+async def test_many_texts_wait_their_turn(embedder: FakeEmbedder) -> None:
+    await embed(embedder, *["text"] * 256)
+    assert len(embedder.in_turn) == 256
+
+
+@pytest.mark.parametrize(
+    ("texts", "named"),
+    [
+        ([], "texts: empty"),
+        (["x"] * 257, "texts: too_long"),
+        (["x", "x", "x", ""], r"texts\[3\]: empty"),
+        (["x", "x" * 100_001], r"texts\[1\]: too_long"),
+        (["", "x", ""], r"texts\[0\]: empty; texts\[2\]: empty"),
+    ],
+)
+async def test_wrong_texts_are_named_by_their_place(embedder: FakeEmbedder, texts: list[str], named: str) -> None:
+    with pytest.raises(Rejected, match=f"^{named}$"):
+        await embed(embedder, *texts)
+
+
+async def test_the_longest_text_is_taken(embedder: FakeEmbedder) -> None:
+    assert len((await embed(embedder, "x" * 100_000)).embeddings) == 1
+
+
+async def test_an_overload_reaches_the_caller() -> None:
+    with pytest.raises(Overloaded):
+        await embed(FullEmbedder(), "x")
