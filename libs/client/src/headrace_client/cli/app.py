@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from headrace_client.cli.ask import ask
 from headrace_client.cli.bench import bench
@@ -27,6 +28,33 @@ GROUP = "headrace.commands"
 _BROKEN = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError)
 
 
+#: As one meets them: start, ask, look, mend. What other packages bring besides comes after.
+_ORDER = [
+    "up",
+    "down",
+    "status",
+    "doctor",
+    "demo",
+    "ask",
+    "publish",
+    "documents",
+    "feedback",
+    "trace",
+    "dlq",
+    "reconcile",
+    "bench",
+]
+
+
+class _InOrder(TyperGroup):
+    """Lists the verbs in the order in which one meets them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs' names. The type of the context is private to typer."""
+        known = {name: place for place, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: (known.get(name, len(known)), name))
+
+
 def build_app() -> typer.Typer:
     """The app with the verbs of this package."""
     app = typer.Typer(
@@ -34,7 +62,8 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode="markdown",
+        cls=_InOrder,
         help="Questions to grounded, cited answers, over a stream of events.\n\n"
         "Leaves with 0 when done, 1 when it failed, 2 when used wrongly, 3 when the policy forbids it.",
     )

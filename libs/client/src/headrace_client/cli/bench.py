@@ -15,7 +15,7 @@ from headrace_client.cli.running import FAILED
 def bench(context: typer.Context) -> None:
     """Run the benchmarks of a checkout of Headrace's source, each beside a peer.
 
-    What follows the verb goes to the benchmarks: see `headrace bench --help` in a checkout.
+    What follows the verb goes to the benchmarks; `headrace bench -- --help` lists what they take.
     """
     checkout = find_checkout(Path.cwd())
     if checkout is None:
