@@ -28,11 +28,15 @@ POSITIVES = [
     ("phone", "020 7946 0958"),
     ("phone", "+49 30 901820"),
     ("phone", "call me on 4155552671"),
+    ("phone", "Tel. 02079460958"),
     ("phone", "+33\u00a01\u00a042\u00a068\u00a053\u00a000"),
     ("iban", "DE89370400440532013000"),
     ("iban", "GB29 NWBK 6016 1331 9268 19"),
     ("ip-address", "8.8.8.8"),
     ("ip-address", "10.20.30.40"),
+    ("ip-address", "client=81.2.69.160"),
+    ("ip-address", "peer:2a02:908::7c8e:1"),
+    ("ip-address", "fd12:3456:789a::1/64"),
     ("ip-address", "2001:4860:4860::8888"),
     ("mac-address", "00:1A:2B:3C:4D:5E"),
     ("us-ssn", "219-09-9998"),
@@ -66,6 +70,8 @@ NEGATIVES = [
     "Python 3.11.4, 3.12.0rc1 and numpy 1.26.4",
     "2026-11-21 10:30:45, 21.11.2026, 11/21/2026 and 20261121T103045",
     "call me on 2026-11-21",
+    "That is his number. The build took 1700000000 ns.",
+    "The passport? It took 123456789 cycles.",
     "x[1::2], x[::-1], std::vector, 12:30:45 and a::b",
     "3.14159265358979, 6.022e23, 1234567890, 1_000_000_000 and 0xDEADBEEF",
     "0x7f8b8c0d1e2f, 1700000000, 2147483647 and 18446744073709551615",
@@ -82,7 +88,7 @@ NEGATIVES = [
 
 
 @pytest.mark.parametrize(("rule", "text"), POSITIVES)
-@pytest.mark.parametrize("frame", ["{}", "Über uns: {}, bitte.", "({})", "a\n{}\nb"])
+@pytest.mark.parametrize("frame", ["{}", "Über uns: {}, bitte.", "({})", "a\n{}\nb", "It is {}."])
 def test_finds(detector: PersonalDataDetector, rule: str, text: str, frame: str) -> None:
     assert Finding(rule, FindingKind.PERSONAL_DATA, 1) in detector.detect(frame.format(text))
 

@@ -57,7 +57,8 @@ _RESERVED_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32", "3fff::/20")
 )
-_VERSION_BEFORE = re.compile(r"(?i)(?:\bversion:?\s*|\bv\.?\s*|\brelease:?\s*|[=<>~^!]=?\s*|\bOID:?\s*|[\w.]\.)\Z")
+#: `requests==1.2.3.4` pins a version; `client=1.2.3.4` names a host.
+_VERSION_BEFORE = re.compile(r"(?i)(?:\b(?:version|release|oid|v)[.:=]?\s*|\w(?:[=~<>!]=|[<>^])|[\w.]\.)\Z")
 
 
 def _is_address(candidate: str, before: str, behind: str) -> bool:
@@ -85,6 +86,9 @@ def _is_version(candidate: str, before: str, behind: str) -> bool:
     longer = re.match(r"\.\d", behind) is not None
     return longer or candidate.startswith(("0.", "255.")) or _VERSION_BEFORE.search(before) is not None
 
+
+#: Ends before the full stop or colon of a sentence.
+_IPV6 = r"(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:|::)(?:[0-9A-Fa-f:.]*(?:[0-9A-Fa-f]|::))?(?:/\d{1,3}\b)?"
 
 _EMPTY_MAC = frozenset({"000000000000", "FFFFFFFFFFFF"})
 
@@ -115,7 +119,7 @@ _CALLING = (
     r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
     r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
     r"(?: (?:me|us|him|her|them|back|at|on|now|please|the|customer|client))+"
-    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b[^\d+\n]{0,24}"
+    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b\.?[^\d+\n.;!?]{0,24}"
 )
 _GAP = r"[ \x{A0}./\x{2010}-\x{2015}-]"
 
@@ -128,8 +132,8 @@ def _stands_alone(_candidate: str, before: str, behind: str) -> bool:
 
 
 def _said(name: str, words: str, number: str, score: float = 0.01) -> PersonalRule:
-    """A rule for a number that means nothing without one of these words before it, on the same line."""
-    return PersonalRule(name, rf"(?i:\b(?:{words})\b)[^\d\n]{{0,32}}?\b({number})\b", name, score)
+    """A rule for a number that means nothing without one of these words before it, in the same sentence."""
+    return PersonalRule(name, rf"(?i:\b(?:{words})\b)\.?[^\d\n.;!?]{{0,32}}?\b({number})\b", name, score)
 
 
 def _shaped(name: str, pattern: str) -> PersonalRule:
@@ -146,7 +150,7 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
         longest=320,
     ),
     PersonalRule("ip-address", r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}\b)?", "ip-address", means=_is_address),
-    PersonalRule("ip-address", r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*", "ip-address", means=_is_address),
+    PersonalRule("ip-address", _IPV6, "ip-address", means=_is_address),
     PersonalRule("mac-address", r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b", "mac-address", means=_is_device),
     PersonalRule("mac-address", r"\b[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}\b", "mac-address", means=_is_device),
     PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-abroad", means=_is_number_to_call),
