@@ -49,9 +49,9 @@ def examine(environ: Mapping[str, str], folder: Path) -> list[Check]:
     checks: Iterable[Callable[[], list[Check]]] = (
         lambda: [_python()],
         _packages,
-        lambda: [_java(), _maven()],
+        lambda: [java(), _maven()],
         lambda: [_postgres()],
-        lambda: [_processor(_cpu_flags()), _memory(psutil.virtual_memory().available), _disk(home)],
+        lambda: [processor(_cpu_flags()), memory(psutil.virtual_memory().available), _disk(home)],
         lambda: _parts(home) if state.is_running(home) else _ports(),
     )
     return [check for look in checks for check in look()]
@@ -76,7 +76,8 @@ def _packages() -> list[Check]:
     return [Check("Packages", Verdict.OK, f"services and their libraries; torch {metadata.version('torch')}")]
 
 
-def _java() -> Check:
+def java() -> Check:
+    """Looks for a Java that can run Kafka."""
     try:
         found = kafka.java()
     except Missing as missing:
@@ -111,7 +112,8 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(word for line in lines if line.startswith("flags") for word in line.split())
 
 
-def _processor(flags: frozenset[str]) -> Check:
+def processor(flags: frozenset[str]) -> Check:
+    """Looks at the processor's flags, as /proc/cpuinfo names them."""
     cores = f"{os.cpu_count()} cores"
     if {"avx512_bf16", "amx_bf16"} & flags:
         return Check("Processor", Verdict.OK, f"{cores}, with bf16 arithmetic")
@@ -119,7 +121,8 @@ def _processor(flags: frozenset[str]) -> Check:
     return Check("Processor", Verdict.WEAK, f"{cores}, without bf16 arithmetic", mend)
 
 
-def _memory(available: int) -> Check:
+def memory(available: int) -> Check:
+    """Looks at the bytes of memory that are free."""
     found = f"{available / 2**30:.1f} GiB free"
     if available < MEMORY_NEEDED:
         return Check("Memory", Verdict.WEAK, found, "everything together takes up to 6 GiB: end what else runs")

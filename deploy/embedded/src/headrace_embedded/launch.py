@@ -41,16 +41,17 @@ def launch(home: Path, wanted: Plan, *, lifetime: Lifetime) -> subprocess.Popen[
     return processes.spawn(command, log=supervisor_log(home), lifetime=lifetime, environment=environment)
 
 
-def follow(home: Path, show: Shown, *, alive: Callable[[], bool]) -> Status:
-    """Shows each change of the status until everything is ready, and returns the last.
+def follow(home: Path, show: Shown, *, supervisor: int, alive: Callable[[], bool]) -> Status:
+    """Shows each change of this supervisor's status until everything is ready, and returns the last.
 
+    What an earlier supervisor left in the folder is passed over.
     Raises NotReady when it failed, when the supervisor ended, or at the deadline.
     """
     end = time.monotonic() + UP_DEADLINE_S
     while time.monotonic() < end:
         lived = alive()
         status = state.read_status(home)
-        if status is not None and status.supervisor == holder(home):
+        if status is not None and status.supervisor == supervisor:
             show(status)
             if status.phase == "ready":
                 return status

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -104,12 +105,21 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """Returns a process and all its descendants; empty when it is gone."""
+    """Returns a process and all its descendants; empty when it is gone, if only its exit code is still to be read."""
     try:
         process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
+        return [] if process.status() == psutil.STATUS_ZOMBIE else [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def wait_until(condition: Callable[[], bool], *, deadline_s: float = 15.0) -> None:
+    """Looks at a condition until it holds. Raises NotReady at the deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            raise NotReady(f"what was waited for did not happen within {deadline_s:.0f} s")
+        time.sleep(0.05)
 
 
 def tail(log: Path, *, lines: int = 15) -> str:

@@ -63,11 +63,11 @@ def bring_up(home: Path, scale: dict[str, int]) -> Status:
     """
     with shown() as show:
         if state.is_running(home):
-            return launch.follow(home, show, alive=lambda: state.is_running(home))
+            return launch.follow(home, show, supervisor=launch.holder(home), alive=lambda: state.is_running(home))
     process = launch.launch(home, _prepare(scale), lifetime=Lifetime.OWN)
     try:
         with shown() as show:
-            return launch.follow(home, show, alive=lambda: process.poll() is None)
+            return launch.follow(home, show, supervisor=process.pid, alive=lambda: process.poll() is None)
     except BaseException:
         # Whatever it was, Ctrl-C too: what came up so far must not stay behind.
         _give_up(home, process)

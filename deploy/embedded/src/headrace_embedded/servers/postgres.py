@@ -35,6 +35,9 @@ ROOTS_SHELF = Path("/var/lib/headrace")
 START_DEADLINE_S = 60.0
 STOP_GRACE_S = 20.0
 
+#: What the server says while processes of its killed predecessor still hold the shared memory.
+_BACKENDS_REMAIN = "is still in use"
+
 _SETTINGS = {
     "listen_addresses": ports.HOST,
     "unix_socket_directories": "",
@@ -95,11 +98,9 @@ class PostgresServer:
         account, data, programs = self._place()
         self._initialise(account, data, programs)
         self._clear_stale_lock(data)
-        command = [str(programs / "postgres"), "-D", str(data), "-p", str(self.port), *_options()]
-        self._process = processes.spawn(
-            command, log=self.log, lifetime=self.lifetime, account=account, environment=_environment(), cwd=Path("/")
-        )
-        self._wait(data / "postmaster.pid", time.monotonic() + deadline_s)
+        end = time.monotonic() + deadline_s
+        while not self._comes_up(account, data, programs, end=end):
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Ends it as an operator would: connections are closed, the write-ahead log is flushed."""
@@ -163,15 +164,26 @@ class PostgresServer:
             raise NotReady(f"another PostgreSQL (process {pid}) runs on {data}: end it first")
         lock.unlink()
 
-    def _wait(self, lock: Path, end: float) -> None:
+    def _comes_up(self, account: Account | None, data: Path, programs: Path, *, end: float) -> bool:
+        """Starts the server, and returns whether it took over; not yet, while a killed one's backends are leaving."""
+        command = [str(programs / "postgres"), "-D", str(data), "-p", str(self.port), *_options()]
+        self._process = processes.spawn(
+            command, log=self.log, lifetime=self.lifetime, account=account, environment=_environment(), cwd=Path("/")
+        )
+        return self._wait(data / "postmaster.pid", end)
+
+    def _wait(self, lock: Path, end: float) -> bool:
         assert self._process is not None
         while not _is_ready(lock):
             if self._process.poll() is not None:
+                if _BACKENDS_REMAIN in processes.tail(self.log, lines=3) and time.monotonic() < end:
+                    return False
                 raise NotReady(f"PostgreSQL ended during its start. {self._last_words()}")
             if time.monotonic() > end:
                 processes.kill(self._process)
                 raise NotReady(f"PostgreSQL did not come up in time. {self._last_words()}")
             time.sleep(0.03)
+        return True
 
     def _last_words(self) -> str:
         return f"Its log, {self.log}, ends:\n{processes.tail(self.log)}"
