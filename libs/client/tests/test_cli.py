@@ -63,7 +63,8 @@ Prompt     grounded-answer 1
 Variant    default 2
 Tokens     412 in, 18 out
 Time       █▓▒░▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚·
-           █ ingest 2.0  ▓ classifier 3.0  ▒ embedder 6.0  ░ retriever 9.0  ▚ inference 960  · between 20  = 1,000 ms
+           █ ingest 2.0  ▓ classifier 3.0  ▒ embedder 6.0  ░ retriever 9.0
+           ▚ inference 960  · between 20  = 1,000 ms
 Query      0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10
 Trace      0af7651916cd43dd8448eb211c80319c
 """
@@ -167,6 +168,12 @@ async def test_the_codes_hold_for_a_process(headrace: Any, free_address: Callabl
     await failed.communicate()
     await wrong.communicate()
     assert (failed.returncode, wrong.returncode) == (1, 2)
+
+
+async def test_a_text_that_is_not_utf8_is_used_wrongly() -> None:
+    asking = await start("ask", os.fsdecode(b"\xff"), where="ingest=127.0.0.1:1")
+    _, err = await asking.communicate()
+    assert (asking.returncode, err) == (2, b"A text that was given is not valid UTF-8.\n")
 
 
 async def test_no_kafka_there(free_address: Callable[[], str]) -> None:

@@ -112,7 +112,19 @@ def _time_lines(timings_ms: Mapping[str, float], *, width: int = 40) -> Iterator
     shaded = [(_SHADES[place % len(_SHADES)], name, ms) for place, (name, ms) in enumerate(hops)]
     shaded.append(("·", "between", between))
     yield "Time       " + "".join(shade * _cells(ms, total, width) for shade, _, ms in shaded)
-    yield "           " + "  ".join(f"{shade} {name} {_ms(ms)}" for shade, name, ms in shaded) + f"  = {_ms(total)} ms"
+    legend = [f"{shade} {name} {_ms(ms)}" for shade, name, ms in shaded] + [f"= {_ms(total)} ms"]
+    yield from (f"           {line}" for line in _packed(legend, width=68))
+
+
+def _packed(items: list[str], *, width: int) -> list[str]:
+    """The items in lines of at most `width` characters, none of them broken."""
+    lines = [items[0]]
+    for item in items[1:]:
+        if len(lines[-1]) + len(item) + 2 <= width:
+            lines[-1] += f"  {item}"
+        else:
+            lines.append(item)
+    return lines
 
 
 def _cells(ms: float, total: float, width: int) -> int:

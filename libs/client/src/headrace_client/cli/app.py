@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -19,6 +20,7 @@ from headrace_client.cli.documents import documents
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
+from headrace_client.cli.running import FAILED, USED_WRONGLY
 from headrace_client.cli.trace import trace
 
 #: A package that brings verbs names a function here that takes the typer app and adds them to it.
@@ -97,10 +99,15 @@ def complete_app() -> typer.Typer:
 
 def main() -> None:
     """Runs the command."""
-    app = complete_app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our characters shows others in their place
     try:
-        app()
+        complete_app()()
+    except UnicodeError:
+        notice("A text that was given is not valid UTF-8.", style="red")
+        sys.exit(USED_WRONGLY)
     except BrokenPipeError:
         # Whoever read our output has closed it, as `head` does. Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Progressed]:
     console = notices()
     if quiet:
         yield lambda _: None
-    elif console.is_terminal:
+    elif console.is_terminal and sys.stdout.isatty():
         with _bar(console, total) as advance:
             yield advance
     else:
