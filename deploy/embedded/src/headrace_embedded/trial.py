@@ -72,7 +72,7 @@ def running(environment: Mapping[str, str], *, scale: Mapping[str, int] | None =
         wanted = plan.default_plan(bus="kafka", scale=scale or {})
         process = launch.launch(home, wanted, lifetime=Lifetime.PARENTS)
         try:
-            launch.follow(home, lambda _: None, alive=lambda: process.poll() is None)
+            launch.follow(home, lambda _: None, supervisor=process.pid, alive=lambda: process.poll() is None)
             yield Trial(home)
         finally:
             left = launch.halt(home, lambda _: None)
