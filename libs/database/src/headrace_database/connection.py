@@ -34,6 +34,9 @@ _DOWN = (
     asyncpg.InterfaceError,
 )
 
+# asyncpg counts these among the above, but they are ours: a value that a column cannot hold will never heal by waiting.
+_OURS = (asyncpg.DataError, *asyncpg.InterfaceError.__subclasses__())
+
 ACQUIRE_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
 
@@ -43,6 +46,8 @@ def postgres_errors() -> Iterator[None]:
     """Turns "the server cannot be reached", and "try again" conflicts, into Unavailable("postgres")."""
     try:
         yield
+    except _OURS:
+        raise
     except _DOWN as error:
         raise Unavailable("postgres") from error
 

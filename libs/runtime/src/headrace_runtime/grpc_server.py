@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from headrace_telemetry.tracing import describe, extract, fail, span, trace_id
 from opentelemetry.trace import Span, SpanKind
 
-from headrace_runtime.errors import Failure, TooLate
+from headrace_runtime.errors import Conflict, Failure, TooLate
 from headrace_runtime.grpc_errors import internal_status, status_of
 
 log = structlog.get_logger()
@@ -70,7 +70,8 @@ def _unary(method: str, call: Callable[[Any, Any], Awaitable[Any]]) -> Callable[
                 async with asyncio.timeout(_seconds_left(context)):
                     return await call(request, context)
             except Exception as error:  # noqa: BLE001 - the one edge where a bug becomes INTERNAL without its text
-                await _abort(context, current, error)
+                status = _settle(current, error)
+        return await context.abort_with_status(status)
 
     return behaviour
 
@@ -82,8 +83,10 @@ def _streaming(method: str, call: Callable[[Any, Any], AsyncIterator[Any]]) -> C
                 async with asyncio.timeout(_seconds_left(context)):
                     async for response in call(request, context):
                         yield response
+                    return
             except Exception as error:  # noqa: BLE001 - the one edge where a bug becomes INTERNAL without its text
-                await _abort(context, current, error)
+                status = _settle(current, error)
+        await context.abort_with_status(status)
 
     return behaviour
 
@@ -105,7 +108,11 @@ def _seconds_left(context: Any) -> float:
     return DEFAULT_DEADLINE_SECONDS if left is None else min(left, DEFAULT_DEADLINE_SECONDS)
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], current: Span, error: Exception) -> None:
+def _settle(current: Span, error: Exception) -> grpc.Status:
+    """Marks the call's span as failed, and returns the status that the client gets.
+
+    The call is aborted outside its span: grpc aborts by an exception, which the span would take for the failure.
+    """
     failure = TooLate("the call's deadline passed") if isinstance(error, TimeoutError) else error
     if isinstance(failure, Failure):
         status = status_of(failure)
@@ -114,7 +121,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], current: Span, err
         status = internal_status(trace_id())
     fail(current, type(failure).__name__)
     describe(current, {"rpc.status_code": status.code.name})
-    await context.abort_with_status(status)
+    return status
 
 
 def _place(error: BaseException) -> str:
@@ -146,6 +153,13 @@ class GrpcServer:
             await self.health.set(name, status)
 
 
+def _bind(server: grpc.aio.Server, listen: str) -> int:
+    try:
+        return server.add_insecure_port(listen)
+    except RuntimeError:
+        raise Conflict(f"cannot listen at {listen}: the address is taken, or not this machine's") from None
+
+
 @asynccontextmanager
 async def open_grpc_server(
     listen: str, servicers: Sequence[Servicer], *, drain_seconds: float
@@ -163,7 +177,7 @@ async def open_grpc_server(
     names = tuple(servicer.name for servicer in servicers)
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), server)
-    port = server.add_insecure_port(listen)
+    port = _bind(server, listen)
     serving = GrpcServer(port, health, names)
     await serving.set_not_serving()
     await server.start()

@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from google.protobuf.message import Message
 from headrace.topics import Topic
 from headrace_privacy import Tier
-from headrace_runtime.errors import Violation
+from headrace_runtime.errors import Rejected, Violation
 from opentelemetry.context import Context
 
 M = TypeVar("M", bound=Message)
@@ -188,6 +188,14 @@ class Refusal:
     value: bytes
 
 
+def check_size(topic: Topic[Any], size: int) -> None:
+    """Raises Rejected for an event that its topic cannot take."""
+    if size > topic.max_message_bytes:
+        raise Rejected(
+            Violation("", "too_large", f"The event has {size} bytes; {topic.name} takes {topic.max_message_bytes}.")
+        )
+
+
 def readable_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
     """Reads a record's headers. A null or non-UTF-8 one, which any publisher can send, is left out."""
     readable: dict[str, str] = {}
@@ -200,11 +208,12 @@ def readable_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def event_id_of(headers: Mapping[str, str], *, topic: str, partition: int, offset: int) -> UUID:
-    """Returns a record's event id: its ce_id when that is a UUID, else one derived from what identifies the event."""
-    given = headers.get("ce_id", "")
-    if not given:
-        return derived_id("record", topic, partition, offset)
+    """Returns a record's event id: its ce_id when that is a UUID, else one derived from what identifies the event.
+
+    By CloudEvents an id is unique within its source: without one, two products' "1" would be the same event.
+    """
+    given, source = headers.get("ce_id", ""), headers.get("ce_source", "")
     try:
-        return UUID(given)
+        return UUID(given) if given else derived_id("record", topic, partition, offset)
     except ValueError:
-        return derived_id("foreign", headers.get("ce_source", ""), given)
+        return derived_id("foreign", source, given) if source else derived_id("record", topic, partition, offset)

@@ -24,13 +24,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream.kafka import KafkaBroker
 from faststream.middlewares import AckPolicy
 from headrace.topics import Topic
-from headrace_runtime.errors import Rejected, Unavailable, Violation
+from headrace_runtime.errors import Rejected, Unavailable
 from headrace_telemetry.tracing import extract, inject, span
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from headrace_stream.codec import decode
-from headrace_stream.envelope import Event, M, readable_headers
+from headrace_stream.envelope import Event, M, check_size, readable_headers
 from headrace_stream.offsets import CAREFUL_AFTER, Beginnings, OffsetTracker
 from headrace_stream.worker import Handler, Record, Refuser, Worker, group_of
 
@@ -191,7 +191,7 @@ class Producer:
 
     async def _send(self, producer: AIOKafkaProducer, event: Event[Any]) -> asyncio.Future[Any]:
         value = event.message.SerializeToString()
-        _check_size(event.topic, len(value))
+        check_size(event.topic, len(value))
         return await _send_encoded(
             producer, event.topic.name, event.key.encode(), value, event.headers(datetime.now(UTC))
         )
@@ -248,13 +248,6 @@ async def _send_encoded(
         carried = [(name, text.encode()) for name, text in {**headers, **inject()}.items()]
         acknowledgement: asyncio.Future[Any] = await producer.send(topic, value, key=key or None, headers=carried)
         return acknowledgement
-
-
-def _check_size(topic: Topic[Any], size: int) -> None:
-    if size > topic.max_message_bytes:
-        raise Rejected(
-            Violation("", "too_large", f"The event has {size} bytes; {topic.name} takes {topic.max_message_bytes}.")
-        )
 
 
 @dataclass(slots=True)
@@ -348,6 +341,18 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Starts anew: what was paused is not."""
         self._is_paused = False
 
+    async def _count_beginnings(self, batches: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]) -> None:
+        for partition in [partition for partition in batches if partition not in self._began]:
+            await self._count_beginning(partition, batches[partition][0].offset)
+            if partition in self._suspects and len(batches[partition]) > 1:
+                self._give_back({partition: batches.pop(partition)})
+
+    def _give_back(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]) -> None:
+        """Has records that were polled but not begun polled again; else the next commit would step over them."""
+        for partition, records in batches.items():
+            with contextlib.suppress(IllegalStateError):  # it is another consumer's by now
+                self._consumption.live.seek(partition, records[0].offset)
+
     async def _count_beginning(self, partition: TopicPartition, first: int) -> None:
         """Counts that work begins here, before it does, so that a record that ends the process is found out."""
         known = (await self._bus.beginnings(self._group, [partition])).get(partition)
@@ -383,10 +388,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._pause_or_resume()
         limit = 1 if self._suspects else RECORDS_A_POLL
         batches = await self._consumption.live.getmany(timeout_ms=POLL_MILLISECONDS, max_records=limit)
-        for partition in [partition for partition in batches if partition not in self._began]:
-            await self._count_beginning(partition, batches[partition][0].offset)
-            if partition in self._suspects and len(batches[partition]) > 1:
-                self._consumption.live.seek(partition, batches.pop(partition)[0].offset)
+        try:
+            await self._count_beginnings(batches)
+        except KafkaError:
+            self._give_back(batches)
+            raise
         records = [record for batch in batches.values() for record in batch]
         for record in records:
             self._tracker(record).begin(record.offset)
@@ -507,7 +513,10 @@ class Watch:
         except Rejected:
             log.warning("event skipped", topic=record.topic, partition=record.partition, offset=record.offset)
             return
-        await self._watcher(message)
+        try:
+            await self._watcher(message)
+        except Exception as error:  # noqa: BLE001 - the edge of a consumer: one bad record must not blind its watchers
+            log.error("event skipped", topic=record.topic, offset=record.offset, error=type(error).__name__)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -23,7 +23,7 @@ from headrace_runtime.errors import Unavailable
 from headrace_telemetry.tracing import describe, inject
 from opentelemetry import trace
 
-from headrace_stream.envelope import Delivery, Event, M
+from headrace_stream.envelope import Delivery, Event, M, check_size
 
 log = structlog.get_logger()
 
@@ -100,10 +100,7 @@ class Ledger:
         if not unit.events:
             return
         now = datetime.now(UTC)
-        rows = [
-            (e.topic.name, e.key, json.dumps({**e.headers(now), **inject()}), e.message.SerializeToString())
-            for e in unit.events
-        ]
+        rows = [_row(event, now) for event in unit.events]
         await unit.connection.executemany(
             "INSERT INTO outbox (topic, key, headers, value) VALUES ($1, $2, $3, $4)", rows
         )
@@ -160,6 +157,13 @@ class Ledger:
             await publisher.send_raw([_record(row) for row in rows])
             await connection.execute("DELETE FROM outbox WHERE id = ANY($1)", [row["id"] for row in rows])
         return len(rows) == ROWS_A_ROUND
+
+
+def _row(event: Event[Any], now: datetime) -> tuple[str, str, str, bytes]:
+    """Encodes an event for the outbox. One that Kafka cannot take is rejected here: there it would block the relay."""
+    value = event.message.SerializeToString()
+    check_size(event.topic, len(value))
+    return event.topic.name, event.key, json.dumps({**event.headers(now), **inject()}), value
 
 
 def _record(row: asyncpg.Record) -> tuple[str, bytes, bytes, Mapping[str, str]]:

@@ -140,6 +140,8 @@ class Worker(Generic[M]):
     async def _handle(self, record: Record, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
+            if before.cancelled() or before.exception() is not None:
+                raise asyncio.CancelledError  # it will be delivered again, and this one after it
         started = self.now()
         labels = {"messaging.destination.name": record.topic}
         up_down_counter("headrace.events.in_flight").add(1, labels)

@@ -82,7 +82,9 @@ class _ClassOnlyHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         template = record.msg if isinstance(record.msg, str) and record.args else "a library's message"
-        structlog.get_logger().log(record.levelno, "library", logger=record.name, template=template, error=error)
+        # structlog knows the five standard levels only.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        structlog.get_logger().log(level, "library", logger=record.name, template=template, error=error)
 
 
 def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
