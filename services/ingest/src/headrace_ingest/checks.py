@@ -99,6 +99,21 @@ def check_tenant(tenant: str, *, query_id: str | None = None) -> None:
     _raise([*_name("tenant", tenant), *(_uuid("query_id", query_id) if query_id is not None else ())])
 
 
+def readable_name(value: str) -> str:
+    """Returns the value if it is a name, else nothing: what stands where a name should can be a user's text."""
+    return value if _NAME.fullmatch(value) else ""
+
+
+def readable_document_id(value: str) -> str:
+    """As readable_name, for a document's id."""
+    return "" if any(_text("", value, at_most=MAX_DOCUMENT_ID)) else value
+
+
+def check_page(tenant: str, source: str, token: str) -> None:
+    """Raises Rejected for a page of documents that cannot be asked for."""
+    _raise([*_name("tenant", tenant), *_name("source", source), *_opaque("page_token", token, at_most=MAX_DOCUMENT_ID)])
+
+
 def check_markdown(markdown: str) -> None:
     """Raises Rejected for a document whose text is empty or too long for one event."""
     if not markdown.strip():

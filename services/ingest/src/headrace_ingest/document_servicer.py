@@ -16,7 +16,7 @@ from headrace_stream import Event
 from headrace_telemetry.tracing import trace_id
 
 from headrace_ingest import translate
-from headrace_ingest.checks import check_address, check_document, check_tenant
+from headrace_ingest.checks import check_address, check_document, check_page, check_tenant
 from headrace_ingest.domain import DocumentAddress, DocumentState, Outcome, Submission
 from headrace_ingest.ports import Clock, Publish, Store
 
@@ -87,7 +87,7 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
         return service_pb2.ListSourcesResponse(sources=[translate.source_to_wire(source) for source in sources])
 
     async def GetSource(self, request: service_pb2.GetSourceRequest, context: Context) -> service_pb2.GetSourceResponse:
-        check_tenant(request.tenant)
+        check_page(request.tenant, request.source, request.page_token)
         sources = {source.name: source for source in await self._store.sources(request.tenant)}
         if request.source not in sources:
             raise NotFound("source", request.source)

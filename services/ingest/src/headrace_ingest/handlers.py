@@ -26,7 +26,14 @@ from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry import trace
 
 from headrace_ingest import translate
-from headrace_ingest.checks import check_document, check_markdown, check_query
+from headrace_ingest.checks import (
+    check_document,
+    check_markdown,
+    check_query,
+    check_tenant,
+    readable_document_id,
+    readable_name,
+)
 from headrace_ingest.domain import Applied, Change, DocumentAddress, QueryRecord, QueryState, title_of
 from headrace_ingest.ports import Clock, Parser, Store, Unit
 
@@ -63,8 +70,8 @@ async def refuse_query(refusal: Refusal, *, clock: Clock) -> Sequence[Event[Any]
     seen = read_leniently(QuerySubmitted, refusal.value)
     message = QueryRefused(
         query_id=_as_uuid(seen.query_id),
-        tenant=seen.tenant[:64],
-        product=seen.product[:64],
+        tenant=readable_name(seen.tenant),
+        product=readable_name(seen.product),
         violations=translate.violations_to_wire(refusal.violations),
         refused_at=translate.timestamp(clock()),
     )
@@ -86,6 +93,7 @@ def _as_uuid(value: str) -> str:
 async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store) -> Sequence[Event[Any]]:
     """Notes a query's answer; the first wins."""
     query = delivery.message.query
+    check_tenant(query.tenant, query_id=query.query_id)
     async with store.once(delivery) as unit:
         if unit is not None:
             answer = delivery.message.SerializeToString()
@@ -161,15 +169,20 @@ async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Se
     seen = read_leniently(DocumentSubmitted, refusal.value)
     message = DocumentRefused(
         submission_id=_as_uuid(seen.submission_id),
-        tenant=seen.tenant[:64],
-        source=seen.source[:64],
-        document_id=seen.document_id[:512],
+        tenant=readable_name(seen.tenant),
+        source=readable_name(seen.source),
+        document_id=readable_document_id(seen.document_id),
         violations=translate.violations_to_wire(refusal.violations),
         refused_at=translate.timestamp(clock()),
     )
     if message.submission_id and message.tenant:
         async with store.unit() as unit:
-            await unit.refuse(translate.change_of(seen), message.SerializeToString(), now=clock())
+            await unit.refuse(
+                UUID(message.submission_id),
+                translate.address_of_refused(message),
+                violations=message.SerializeToString(),
+                now=clock(),
+            )
     return [
         refusal.arrival.event(
             topics.DOCUMENT_REFUSED,

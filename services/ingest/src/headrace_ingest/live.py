@@ -36,7 +36,8 @@ class _Stream:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, update: service_pb2.Update) -> None:
-        if update.sequence in {seen.sequence for seen in self.updates[-64:]}:
+        # A client goes on after the last number it saw: what comes late or twice must not come below that.
+        if self.updates and update.sequence <= self.updates[-1].sequence:
             return
         self.updates.append(update)
         self.changed.set()
@@ -74,14 +75,17 @@ class Live:
         self, tenant: str, query_id: str, *, after: int, patience: float
     ) -> AsyncIterator[service_pb2.Update | None]:
         """Yields the updates after a sequence number as they come; None when nothing came for `patience` seconds."""
-        position = 0
+        position, watched = 0, None
         while True:
             stream = self._stream(tenant, query_id)
+            if stream is not watched:  # the first round, or the query was forgotten and seen again
+                position, watched = 0, stream
             changed = stream.changed
             for update in stream.updates[position:]:
+                position += 1
                 if update.sequence > after:
+                    after = update.sequence
                     yield update
-            position = len(stream.updates)
             if stream.changed is not changed:
                 continue
             try:

@@ -37,8 +37,8 @@ class Unit(Protocol):
     async def apply(self, change: Change, *, now: datetime) -> Applied | None:
         """Makes the document's next version and notes the submission; None when nothing changes."""
 
-    async def refuse(self, change: Change, violations: bytes, *, now: datetime) -> None:
-        """Notes that a submission was refused."""
+    async def refuse(self, submission_id: UUID, address: DocumentAddress, *, violations: bytes, now: datetime) -> None:
+        """Notes that a submission was refused; `violations` is the DocumentRefused, serialized."""
 
     async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
         """Notes that every search sees a version; an older one than the latest changes nothing."""

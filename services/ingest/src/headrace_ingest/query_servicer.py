@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +28,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # A watcher looks into the store so often, in seconds: what it waits for may have been seen by another instance only.
 LOOK_SECONDS = 0.5
+# Waits, in seconds, before a query counts as not found.
+FIND_PAUSES = (0.05, 0.15, 0.3, 0.5, 0.0)
 
 
 class QueryServicer(service_pb2_grpc.QueryServiceServicer):
@@ -71,6 +74,8 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
     async def Tally(
         self, request: service_pb2.TallyRequest, context: Context
     ) -> AsyncIterator[service_pb2.TallyResponse]:
+        if request.tenant:
+            check_tenant(request.tenant)
         async for records in self._store.queries(request.tenant):
             yield service_pb2.TallyResponse(queries=[translate.tallied(record) for record in records])
 
@@ -86,11 +91,14 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
         return query_id
 
     async def _find(self, tenant: str, query_id: str) -> QueryRecord:
+        """Finds a query, waiting a little for one that the bus has and no instance of ingest has recorded yet."""
         check_tenant(tenant, query_id=query_id)
-        record = await self._store.query(tenant, UUID(query_id))
-        if record is None:
-            raise NotFound("query", query_id)
-        return record
+        for pause in FIND_PAUSES:
+            record = await self._store.query(tenant, UUID(query_id))
+            if record is not None:
+                return record
+            await asyncio.sleep(pause)
+        raise NotFound("query", query_id)
 
     async def _updates(self, tenant: str, query_id: str, *, after: int) -> AsyncIterator[service_pb2.Update]:
         """Yields updates up to the answer. Raises Aborted when the query was given up on."""

@@ -143,6 +143,11 @@ def document_to_wire(address: DocumentAddress, *, version: int, title: str, uri:
     )
 
 
+def address_of_refused(message: document_pb2.DocumentRefused) -> DocumentAddress:
+    """Reads a refused document's address, as far as there is one."""
+    return DocumentAddress(message.tenant, message.source, message.document_id)
+
+
 def address_of(document: document_pb2.Document) -> DocumentAddress:
     """Reads a document's address."""
     return DocumentAddress(document.tenant, document.source, document.document_id)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import multiprocessing
+import os
+import struct
+import threading
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
+from multiprocessing.connection import wait
 
 from headrace_runtime.errors import Rejected, Violation
 
@@ -20,11 +24,17 @@ MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 AS_THEY_ARE = ("text/markdown", "text/plain")
 
 
-class MarkItDownParser:
+#: From a file and its extension to Markdown, in the parser's process; None when it cannot be read.
+Convert = Callable[[bytes, str], str | None]
+
+
+class ProcessParser:
     """See ports.Parser. The process is started with the first file that needs it, and replaced when it hangs."""
 
-    def __init__(self, *, seconds: float) -> None:
+    def __init__(self, *, seconds: float, convert: Convert) -> None:
+        self._convert = convert
         self._seconds = seconds
+        self._turn = asyncio.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
     async def markdown(self, content: bytes, media_type: str) -> str:
@@ -33,34 +43,46 @@ class MarkItDownParser:
             return _decoded(content)
         if media_type.endswith("document"):
             _check_unpacked_size(content)
-        future = asyncio.get_running_loop().run_in_executor(self._started(), _convert, content, MEDIA_TYPES[media_type])
+        # One file at a time, so that each has its own time and none ends with another's process.
+        async with self._turn:
+            text = await self._converted(content, MEDIA_TYPES[media_type])
+        if text is None:
+            raise Rejected(Violation("content.data", "undecodable", "The file is not what its media type says."))
+        # A PDF can name characters that no text may hold: NUL, and halves of pairs, which are not UTF-8.
+        return text.replace("\x00", "").encode(errors="replace").decode()
+
+    async def _converted(self, content: bytes, extension: str) -> str | None:
+        loop = asyncio.get_running_loop()
         try:
-            text = await asyncio.wait_for(future, self._seconds)
+            return await asyncio.wait_for(
+                loop.run_in_executor(self._started(), self._convert, content, extension), self._seconds
+            )
         except (TimeoutError, BrokenProcessPool):
             self.close()
             raise Rejected(Violation("content.data", "undecodable", "The file could not be read in time.")) from None
-        if text is None:
-            raise Rejected(Violation("content.data", "undecodable", "The file is not what its media type says."))
-        return text.replace("\x00", "")
+        except asyncio.CancelledError:
+            self.close()  # nobody waits for what it does now, and the next file must not
+            raise
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
         pool, self._pool = self._pool, None
         if pool is not None:
             for process in (pool._processes or {}).values():
-                process.terminate()
+                process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
         return self._pool
 
 
 @asynccontextmanager
-async def open_parser(*, seconds: float) -> AsyncIterator[MarkItDownParser]:
-    """Opens a parser; `seconds` bounds each file."""
-    parser = MarkItDownParser(seconds=seconds)
+async def open_parser(*, seconds: float, convert: Convert | None = None) -> AsyncIterator[ProcessParser]:
+    """Opens a parser; `seconds` bounds each file. `convert` is markitdown's unless given: a function of a module."""
+    parser = ProcessParser(seconds=seconds, convert=convert or _convert)
     try:
         yield parser
     finally:
@@ -81,10 +103,17 @@ def _check_unpacked_size(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
         raise Rejected(Violation("content.data", "undecodable", "The file is not what its media type says.")) from None
     if size > MAX_UNPACKED_BYTES:
         raise Rejected(Violation("content.data", "too_large", f"Unpacked it has {size} bytes."))
+
+
+def _end_with_parent() -> None:
+    """Runs in the parser's process: a service that was killed must not leave it behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _convert(content: bytes, extension: str) -> str | None:
@@ -95,6 +124,6 @@ def _convert(content: bytes, extension: str) -> str | None:
         result = MarkItDown(enable_plugins=False).convert_stream(
             io.BytesIO(content), stream_info=StreamInfo(extension=extension)
         )
-    except (MarkItDownException, ValueError, KeyError, OSError, zipfile.BadZipFile):
+    except (MarkItDownException, ValueError, KeyError, OSError, MemoryError, RecursionError, zipfile.BadZipFile):
         return None
     return str(result.markdown)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 from headrace_database import Connection, Database
-from headrace_privacy import Tier, strictest
+from headrace_privacy import Tier
 from headrace_stream import Delivery, Event, Ledger, Unit
 
 from headrace_ingest.domain import (
@@ -71,22 +71,23 @@ class PostgresUnit:
         return bool(ended)
 
     async def apply(self, change: Change, *, now: datetime) -> Applied | None:
-        tier = await self._source_tier(change, now)
         existing = await self._connection.fetchrow(
             "SELECT version, fingerprint, state FROM documents"
             " WHERE tenant = $1 AND source = $2 AND document_id = $3 FOR UPDATE",
             *_address(change.address),
         )
         if _is_unchanged(existing, change):
-            await self._note(change, existing["version"] if existing else 0, Outcome.UNCHANGED, None, now)
+            version, outcome = _unchanged(existing)
+            await self._note(change.submission_id, change.address, version=version, outcome=outcome, now=now)
             return None
+        tier = await self._source_tier(change, now)
         version = existing["version"] + 1 if existing else 1
         await self._write(change, version, now)
-        await self._note(change, version, Outcome.SUBMITTED, None, now)
+        await self._note(change.submission_id, change.address, version=version, outcome=Outcome.SUBMITTED, now=now)
         return Applied(version, tier)
 
-    async def refuse(self, change: Change, violations: bytes, *, now: datetime) -> None:
-        await self._note(change, 0, Outcome.REFUSED, violations, now)
+    async def refuse(self, submission_id: UUID, address: DocumentAddress, *, violations: bytes, now: datetime) -> None:
+        await self._note(submission_id, address, version=0, outcome=Outcome.REFUSED, violations=violations, now=now)
 
     async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
         await self._connection.execute(
@@ -116,22 +117,18 @@ class PostgresUnit:
 
     async def _source_tier(self, change: Change, now: datetime) -> Tier:
         """Makes the source if need be, and returns what it stands for: the strictest that was ever declared."""
-        found = await self._connection.fetchval(
-            "SELECT tier FROM sources WHERE tenant = $1 AND name = $2 FOR UPDATE",
+        # One statement, so that two first documents at once agree on the stricter of their tiers.
+        tier = await self._connection.fetchval(
+            "INSERT INTO sources AS s (tenant, name, tier, changed_at) VALUES ($1, $2, coalesce($3, $4::smallint), $5)"
+            " ON CONFLICT (tenant, name) DO UPDATE SET tier = greatest(s.tier, $3::smallint), changed_at = $5"
+            " RETURNING tier",
             change.address.tenant,
             change.address.source,
-        )
-        declared = [change.declared] if change.declared else []
-        tier = strictest(*declared, *([Tier(found)] if found else []))
-        await self._connection.execute(
-            "INSERT INTO sources (tenant, name, tier, changed_at) VALUES ($1, $2, $3, $4)"
-            " ON CONFLICT (tenant, name) DO UPDATE SET tier = greatest(sources.tier, $3), changed_at = $4",
-            change.address.tenant,
-            change.address.source,
-            tier,
+            change.declared,
+            Tier.TIER_2,
             now,
         )
-        return tier
+        return Tier(tier)
 
     async def _write(self, change: Change, version: int, now: datetime) -> None:
         state = DocumentState.DELETING if change.is_deletion else DocumentState.ACCEPTED
@@ -150,15 +147,22 @@ class PostgresUnit:
         )
 
     async def _note(
-        self, change: Change, version: int, outcome: Outcome, violations: bytes | None, now: datetime
+        self,
+        submission_id: UUID,
+        address: DocumentAddress,
+        *,
+        version: int,
+        outcome: Outcome,
+        violations: bytes | None = None,
+        now: datetime,
     ) -> None:
         await self._connection.execute(
             "INSERT INTO submissions (tenant, submission_id, source, document_id, version, outcome, violations,"
             " submitted_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-            change.address.tenant,
-            change.submission_id,
-            change.address.source,
-            change.address.document_id,
+            address.tenant,
+            submission_id,
+            address.source,
+            address.document_id,
             version,
             outcome,
             violations,
@@ -264,6 +268,14 @@ def _is_unchanged(existing: asyncpg.Record | None, change: Change) -> bool:
         return change.is_deletion
     is_lost = existing["state"] == DocumentState.DEAD_LETTERED
     return bool(existing["fingerprint"] == change.fingerprint) and not is_lost
+
+
+def _unchanged(existing: asyncpg.Record | None) -> tuple[int, Outcome]:
+    """What a submission that changes nothing comes to: what the index holds, or what is still on its way there."""
+    if existing is None:
+        return 0, Outcome.UNCHANGED
+    is_under_way = existing["state"] in {DocumentState.ACCEPTED, DocumentState.DELETING}
+    return existing["version"], Outcome.SUBMITTED if is_under_way else Outcome.UNCHANGED
 
 
 def _query(row: asyncpg.Record, *, answer: bytes | None) -> QueryRecord:
