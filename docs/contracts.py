@@ -19,11 +19,14 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
+#: A comment by its place in the file.
+Comments = Mapping[tuple[int, ...], str]
+
 PROTOS = Path(__file__).parents[1] / "protos"
 
 # Field numbers of descriptor.proto: a comment's place is a path of them.
-_FILE_MESSAGE, _FILE_ENUM = 4, 5
-_MESSAGE_FIELD, _MESSAGE_ONEOF, _ENUM_VALUE = 2, 8, 2
+_FILE_MESSAGE, _FILE_ENUM, _FILE_SERVICE = 4, 5, 6
+_MESSAGE_FIELD, _MESSAGE_ONEOF, _ENUM_VALUE, _SERVICE_METHOD = 2, 8, 2, 2
 
 _SCALARS = {
     number: name.removeprefix("TYPE_").lower()
@@ -68,6 +71,26 @@ class Enum:
 Type = Message | Enum
 
 
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A call of a service; requests and responses by their full names."""
+
+    name: str
+    comment: str
+    request: str
+    response: str
+    streams: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service with its calls in the order they are written."""
+
+    name: str
+    comment: str
+    methods: tuple[Method, ...]
+
+
 def load_topics(folder: Path = PROTOS / "topics") -> list[dict[str, Any]]:
     """The YAML of every topic, by name."""
     return [yaml.safe_load(p.read_text()) for p in sorted(folder.glob("*.yaml"))]
@@ -75,11 +98,17 @@ def load_topics(folder: Path = PROTOS / "topics") -> list[dict[str, Any]]:
 
 def load_types(folder: Path = PROTOS) -> dict[str, Type]:
     """Every message and enum of the contracts by its full name, the well-known ones not included."""
-    types: dict[str, Type] = {}
-    for file in _compile(folder).file:
-        comments = {tuple(place.path): _tidy(place.leading_comments) for place in file.source_code_info.location}
-        types |= {t.name: t for t in _types(file, comments)}
-    return types
+    return {t.name: t for file in _compile(folder).file for t in _types(file, _comments(file))}
+
+
+def load_services(folder: Path = PROTOS) -> list[Service]:
+    """Every gRPC service of the contracts, by name."""
+    found = [service for file in _compile(folder).file for service in _services(file, _comments(file))]
+    return sorted(found, key=lambda service: service.name)
+
+
+def _comments(file: FileDescriptorProto) -> Comments:
+    return {tuple(place.path): _tidy(place.leading_comments) for place in file.source_code_info.location}
 
 
 def _compile(folder: Path) -> FileDescriptorSet:
@@ -96,14 +125,27 @@ def _tidy(comment: str) -> str:
     return "\n".join(line.strip() for line in comment.strip().splitlines())
 
 
-Comments = Mapping[tuple[int, ...], str]
-
-
 def _types(file: FileDescriptorProto, comments: Comments) -> Iterator[Type]:
     for index, message in enumerate(file.message_type):
         yield _message(file.package, message, comments, (_FILE_MESSAGE, index))
     for index, enum in enumerate(file.enum_type):
         yield _enum(file.package, enum, comments, (_FILE_ENUM, index))
+
+
+def _services(file: FileDescriptorProto, comments: Comments) -> Iterator[Service]:
+    for index, service in enumerate(file.service):
+        place = (_FILE_SERVICE, index)
+        methods = tuple(
+            Method(
+                name=method.name,
+                comment=comments.get((*place, _SERVICE_METHOD, number), ""),
+                request=method.input_type.lstrip("."),
+                response=method.output_type.lstrip("."),
+                streams=method.server_streaming,
+            )
+            for number, method in enumerate(service.method)
+        )
+        yield Service(f"{file.package}.{service.name}", comments.get(place, ""), methods)
 
 
 def _message(package: str, message: DescriptorProto, comments: Comments, place: tuple[int, ...]) -> Message:
