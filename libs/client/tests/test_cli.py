@@ -135,7 +135,7 @@ async def test_json_is_one_object_and_nothing_else(headrace: Any) -> None:
         ((grpc.StatusCode.PERMISSION_DENIED, "tier_2 may not be answered here"), 3, "The policy forbids it"),
         ((grpc.StatusCode.UNAVAILABLE, "kafka cannot be reached"), 1, "kafka cannot be reached"),
         ((grpc.StatusCode.INTERNAL, "internal error; trace 0af7"), 1, "trace 0af7"),
-        ((grpc.StatusCode.ABORTED, "query dead-lettered"), 1, "headrace dlq list"),
+        ((grpc.StatusCode.ABORTED, "query q ended without an answer: see `headrace dlq list`"), 1, "headrace dlq list"),
     ],
 )
 async def test_errors_are_a_line_and_a_stable_code(headrace: Any, fault: Any, code: int, words: str) -> None:

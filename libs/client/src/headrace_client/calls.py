@@ -161,5 +161,5 @@ _KINDS: dict[grpc.StatusCode, Callable[[str, str], HeadraceError]] = {
     grpc.StatusCode.PERMISSION_DENIED: lambda _, w: Denied(f"The policy forbids it: {w}."),
     grpc.StatusCode.UNAUTHENTICATED: lambda _, w: Denied(f"The caller is not known: {w}."),
     grpc.StatusCode.FAILED_PRECONDITION: lambda s, w: Conflict(f"{s} cannot do that: {w}."),
-    grpc.StatusCode.ABORTED: lambda _, w: DeadLettered(f"A service could not handle it: {w}. See `headrace dlq list`."),
+    grpc.StatusCode.ABORTED: lambda _, w: DeadLettered(f"A service could not handle it: {w}."),
 }

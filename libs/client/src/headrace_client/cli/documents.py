@@ -27,7 +27,7 @@ from headrace_client.cli.options import (
 )
 from headrace_client.cli.running import DONE, FAILED, run
 from headrace_client.client import ANSWER_TIMEOUT, CALL_TIMEOUT, Client
-from headrace_client.errors import Conflict, Overloaded, Refused, TimedOut, Unavailable
+from headrace_client.errors import Conflict, DeadLettered, Overloaded, Refused, TimedOut, Unavailable
 from headrace_client.scanning import Found, Skipped, read, scan
 from headrace_client.tiers import parse_tier, tier_label
 
@@ -38,7 +38,7 @@ _IN_FLIGHT = 8
 _RETRY_PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 #: What concerns one file; anything else (nobody there, forbidden) concerns them all and ends the command.
-_OF_ONE_FILE = (Refused, TimedOut, Conflict, Overloaded, Unavailable)
+_OF_ONE_FILE = (Refused, TimedOut, Conflict, DeadLettered, Overloaded, Unavailable)
 
 documents = typer.Typer(
     no_args_is_help=True, help="Put, remove and list the documents that ground the answers, source by source."

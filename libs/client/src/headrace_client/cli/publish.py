@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import typer
 from headrace import topics
@@ -70,9 +70,17 @@ def publish(
     if query_id and len(texts) != 1:
         raise typer.BadParameter("One id is for one question.", param_hint="--query-id")
     about = QuerySubmitted(tenant=tenant, product=product, declared_tier=parse_tier(tier), sources=source or [])
-    queries = [_query(about, text, query_id or str(uuid4())) for text in texts]
+    queries = [_query(about, text, _canonical(query_id) or str(uuid4())) for text in texts]
     waits = timeout if wait else 0.0
     run(_publish(queries, encoding=encoding, waits=waits, stated=endpoints, as_json=as_json))
+
+
+def _canonical(query_id: str) -> str:
+    """A UUID as the events write it. What is none is left for ingest to refuse."""
+    try:
+        return str(UUID(query_id))
+    except ValueError:
+        return query_id
 
 
 def _query(about: QuerySubmitted, text: str, query_id: str) -> QuerySubmitted:
