@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from headrace_retriever.words import LONGEST_TERM, MOST_TERMS, as_tsvector, chunk_terms, question_terms
+from headrace_retriever.words import (
+    LONGEST_TERM,
+    MOST_TERMS,
+    as_tsvector,
+    chunk_terms,
+    question_phrases,
+    question_terms,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,9 +37,9 @@ def test_leaves_plain_words_to_the_english_parser() -> None:
 
 
 def test_a_question_asks_for_its_phrases_whole() -> None:
-    terms = question_terms("How does async with work?")
-    assert "`async with" in terms
-    assert "`with" not in terms  # every other question has a "with"
+    phrases = question_phrases("How does async with work?")
+    assert "`async with" in phrases
+    assert "`with" not in phrases  # every other question has a "with"
 
 
 def test_a_question_asks_for_each_term_once() -> None:
@@ -54,4 +61,5 @@ def test_no_text_makes_it_slow(text: str) -> None:
     started = time.perf_counter()
     chunk_terms(text)
     question_terms(text)
+    question_phrases(text)
     assert time.perf_counter() - started < 2.0

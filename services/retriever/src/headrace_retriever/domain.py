@@ -130,7 +130,7 @@ class Tuning:
     candidates: how many each of the two searches contributes. rrf_k: the constant of reciprocal rank fusion.
     exact_below: with fewer visible chunks than this, the nearest vectors are found by looking at all of them.
     ef_search: how many neighbours HNSW keeps in view. scan_tuples: where an HNSW scan for a rare tenant gives up.
-    text_matches: about how many full-text matches are ranked; the question's commonest words are left out beyond.
+    text_matches: about how many full-text matches are scored; beyond, the question's commonest words are not looked up.
     """
 
     candidates: int = 40
@@ -138,7 +138,7 @@ class Tuning:
     exact_below: int = 10_000
     ef_search: int = 100
     scan_tuples: int = 100_000
-    text_matches: int = 2_000
+    text_matches: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Settings(StatefulSettings):
         _DEFAULTS.scan_tuples, ge=1, le=2**31 - 1, description="Where an HNSW scan for a rare tenant gives up."
     )
     text_matches: int = Field(
-        _DEFAULTS.text_matches, ge=1, le=1_000_000, description="About how many full-text matches are ranked."
+        _DEFAULTS.text_matches, ge=1, le=1_000_000, description="About how many full-text matches are scored."
     )
 
     @property

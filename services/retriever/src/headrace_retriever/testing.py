@@ -109,10 +109,10 @@ async def load(superuser_dsn: str, bulk: Bulk) -> None:
         await connection.execute("SET search_path = retriever, public")
         await connection.execute(_STAGING)
         await connection.copy_records_to_table("staged", records=bulk.rows())
-        await connection.execute(_UNSTAGE)
+        await connection.execute(_UNSTAGE, timeout=600)
         embedder = bulk.embedder
         await connection.fetch(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash, timeout=600)
-        await connection.execute("VACUUM ANALYZE chunks")
+        await connection.execute("VACUUM ANALYZE chunks", timeout=600)
     finally:
         await connection.close()
 
@@ -123,9 +123,12 @@ CREATE TEMP TABLE staged (tenant text, source text, document_id text, ordinal in
 """
 
 _UNSTAGE = """
+SET maintenance_work_mem = '512MB';
+DROP INDEX chunks_words;
 INSERT INTO documents SELECT DISTINCT ON (tenant, source, document_id)
     tenant, source, document_id, 1, 'Title', '', tier, false, now() FROM staged;
 INSERT INTO chunks SELECT tenant, source, document_id, ordinal, 1, chunk_id, tier, 0, '{}', text,
     embedding::halfvec, to_tsvector('english', text) FROM staged;
 INSERT INTO tallies SELECT tenant, source, tier, 0, count(*) FROM staged GROUP BY tenant, source, tier;
+CREATE INDEX chunks_words ON chunks USING gin (words) WITH (fastupdate = off);
 """

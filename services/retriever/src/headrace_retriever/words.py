@@ -15,8 +15,9 @@ MARK = "`"
 LONGEST_TERM = 64
 #: A tsvector holds positions up to 16,383 and a megabyte in all; a chunk of a few hundred tokens has some dozens.
 MOST_TERMS = 256
-#: A question of 8,000 characters has more words than any ranking needs.
-MOST_ASKED = 64
+#: A question of 8,000 characters has more terms than any ranking needs.
+MOST_ASKED = 16
+MOST_PHRASES = 64
 #: "async with", "yield from", "is not in": how many words of a question may make up one term.
 LONGEST_PHRASE = 3
 
@@ -32,8 +33,13 @@ def chunk_terms(text: str) -> list[str]:
 
 
 def question_terms(text: str) -> list[str]:
-    """Returns the terms to look up for a question: as for a chunk, and its neighbouring words as possible terms."""
-    return list(dict.fromkeys(_cut((*_marked(text), *_phrases(text)), MOST_ASKED)))
+    """Returns the terms to look up for a question, each once, as for a chunk."""
+    return list(dict.fromkeys(_cut(_marked(text), MOST_ASKED)))
+
+
+def question_phrases(text: str) -> list[str]:
+    """Returns the terms that neighbouring words of a question may make up, each once; most of them nowhere exist."""
+    return list(dict.fromkeys(_cut(_phrases(text), MOST_PHRASES)))
 
 
 def _marked(text: str) -> Iterator[str]:
@@ -45,7 +51,7 @@ def _marked(text: str) -> Iterator[str]:
 
 
 def _phrases(text: str) -> Iterator[str]:
-    words = _WORD.findall(text)[:MOST_ASKED]
+    words = _WORD.findall(text)[:MOST_PHRASES]
     for length in range(2, LONGEST_PHRASE + 1):
         for start in range(len(words) - length + 1):
             yield " ".join(words[start : start + length])

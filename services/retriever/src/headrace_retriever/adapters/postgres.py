@@ -27,7 +27,7 @@ from headrace_retriever.domain import (
     chunk_id,
     require_same,
 )
-from headrace_retriever.words import as_tsvector, chunk_terms, question_terms
+from headrace_retriever.words import as_tsvector, chunk_terms, question_phrases, question_terms
 
 SHARDS = 16
 
@@ -80,7 +80,8 @@ class PostgresIndex:
         )
         text = question.text.reveal()
         parameters = (question.tenant, question.vector.tolist(), text, question_terms(text), question.top_k, visible)
-        return (sql, *parameters, *([list(question.sources)] if question.sources else []))
+        sources = [list(question.sources)] if question.sources else []
+        return (sql, *parameters, question_phrases(text), *sources)
 
     def _found(self, question: Question, passages: tuple[Passage, ...], how: VectorSearch) -> Found:
         return Found(passages, question.top_k, self._candidates(question), self._tuning.rrf_k, how)
