@@ -66,7 +66,9 @@ def compile_messages() -> None:
 
 def write_topics() -> None:
     topics = [yaml.safe_load(p.read_text()) for p in sorted(PROTOS.glob("topics/*.yaml"))]
-    (GENERATED / "headrace" / "topics.py").write_text(_imports(topics) + "\n".join(_constant(t) for t in topics) + _all(topics))
+    (GENERATED / "headrace" / "topics.py").write_text(
+        _imports(topics) + "\n".join(_constant(t) for t in topics) + _all(topics)
+    )
 
 
 def _imports(topics: list[dict[str, Any]]) -> str:
@@ -90,11 +92,9 @@ def _module(message: str) -> str:
 
 def _constant(topic: dict[str, Any]) -> str:
     message = topic["message"].rsplit(".", 1)[1]
-    values = (
-        f'"{topic["name"]}", {message}, {topic["partitions"]}, {topic["retention_hours"]}, {topic["max_message_bytes"]}, '
-        f"{'json' in topic['formats']}, {topic['dead_letters']}"
-    )
-    return f'#: {topic["description"]}\n{_name(topic)}: Topic[{message}] = Topic({values})\n'
+    numbers = f"{topic['partitions']}, {topic['retention_hours']}, {topic['max_message_bytes']}"
+    values = f'"{topic["name"]}", {message}, {numbers}, {"json" in topic["formats"]}, {topic["dead_letters"]}'
+    return f"#: {topic['description']}\n{_name(topic)}: Topic[{message}] = Topic({values})\n"
 
 
 def _name(topic: dict[str, Any]) -> str:
