@@ -127,7 +127,7 @@ def settings_page(settings: Mapping[str, type[BaseModel]]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return f"`{field.default}`" if field.default not in {"", None} else "empty"
+    return "empty" if field.default in ("", None) else f"`{field.default}`"
 
 
 def load_settings() -> dict[str, type[BaseModel]]:

@@ -45,7 +45,7 @@ async def tallied(reader: Reader, tenant: str) -> list[UUID]:
 class CarelessLog(PostgresLog):
     """A log with a seeded bug: it holds nothing."""
 
-    async def hold(self, about: Reference) -> None:
+    async def hold(self, about: Reference, *, feedback_id: UUID | None = None) -> None:
         pass
 
 
@@ -129,6 +129,15 @@ class LogSuite:
         async with reader.open(tenant) as opened:
             assert await opened.pending(Reference(tenant, None, TRACE)) == []
 
+    async def test_feedback_that_was_recorded_stays_so_when_its_trace_gets_a_second_query(
+        self, reader: Reader, tenant: str
+    ) -> None:
+        await log(reader, an_interaction(tenant))
+        feedback = a_feedback(tenant, traceId=TRACE)
+        first = await record(reader, feedback)
+        await log(reader, an_interaction(tenant))
+        assert (await record(reader, feedback)).feedback == first.feedback
+
     async def test_an_untraced_answer_takes_no_strangers_feedback(self, reader: Reader, tenant: str) -> None:
         await record(reader, a_feedback(tenant, queryId=str(uuid4())))
         assert await log(reader, an_interaction(tenant, traceId="")) == []
@@ -192,6 +201,13 @@ class TestPostgres(LogSuite):
         )
         for interaction in interactions:
             assert len(await judgements(reader, Reference(tenant, interaction.query_id, ""))) == 1
+
+    async def test_the_same_feedback_at_the_same_moment_counts_once(self, reader: Reader, tenant: str) -> None:
+        one = a_feedback(tenant, queryId=str(uuid4()))
+        others = [a_feedback(tenant, queryId=str(uuid4()), feedbackId=str(one.feedback_id)) for _ in range(9)]
+        recordings = await asyncio.gather(*(record(reader, feedback) for feedback in (one, *others)))
+        assert [recording.is_new for recording in recordings].count(True) == 1
+        assert len({recording.feedback.about for recording in recordings}) == 1
 
     async def test_feedback_waits_for_an_answer_that_is_being_stored(self, opened: Database, tenant: str) -> None:
         interaction = an_interaction(tenant)

@@ -38,13 +38,14 @@ async def record_feedback(feedback: Feedback, log: Log) -> Recording:
 
     Raises Conflict when it names a trace that followed several queries: nobody can say which one it means.
     """
-    await log.hold(feedback.about)
+    await log.hold(feedback.about, feedback_id=feedback.feedback_id)
+    before = await log.get_feedback(feedback.about.tenant, feedback.feedback_id)
+    if before is not None:
+        return Recording(before, is_new=False, interaction=None)
     interaction = await locate(feedback.about, log)
     stored = feedback.joined_to(interaction, feedback.recorded_at) if interaction else feedback
-    if await log.add_feedback(stored):
-        return Recording(stored, is_new=True, interaction=interaction)
-    before = await log.get_feedback(feedback.about.tenant, feedback.feedback_id)
-    return Recording(before or stored, is_new=False, interaction=interaction)
+    await log.add_feedback(stored)
+    return Recording(stored, is_new=True, interaction=interaction)
 
 
 async def locate(about: Reference, log: Log) -> Known | None:

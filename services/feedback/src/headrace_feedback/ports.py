@@ -15,8 +15,8 @@ from headrace_feedback.interaction import Interaction, Known, Logged, Tallied
 class Log(Protocol):
     """The log, inside one transaction of one tenant."""
 
-    async def hold(self, about: Reference) -> None:
-        """Lets nobody else decide about this interaction until the transaction ends.
+    async def hold(self, about: Reference, *, feedback_id: UUID | None = None) -> None:
+        """Lets nobody else decide about this interaction, or this feedback, until the transaction ends.
 
         Without it an answer and its feedback that arrive together would each miss the other.
         """
@@ -27,8 +27,8 @@ class Log(Protocol):
     async def find(self, about: Reference) -> list[Known]:
         """The interactions that a reference means: one at most by query, and all of a trace."""
 
-    async def add_feedback(self, feedback: Feedback) -> bool:
-        """Stores it, unless its id is taken; says whether it did."""
+    async def add_feedback(self, feedback: Feedback) -> None:
+        """Stores it; its id must be free, and held."""
 
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         """The feedback of this id."""

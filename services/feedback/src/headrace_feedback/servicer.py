@@ -43,7 +43,7 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         self._new_id = new_id
         self._now = now
 
-    async def Record(self, request: service_pb2.RecordRequest, context: Context) -> service_pb2.RecordResponse:  # noqa: N802
+    async def Record(self, request: service_pb2.RecordRequest, context: Context) -> service_pb2.RecordResponse:
         del context
         submitted = FeedbackSubmitted()
         submitted.CopyFrom(request.feedback)
@@ -57,13 +57,13 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         stored = recording.feedback
         return service_pb2.RecordResponse(feedback_id=str(stored.feedback_id), joined=stored.joined_at is not None)
 
-    async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:  # noqa: N802
+    async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:
         del context
         about = read_reference(request.tenant, request.query_id, request.trace_id)
         async with self._reader.open(about.tenant) as log:
             return _to_response(await explain(about, log))
 
-    async def Tally(  # noqa: N802
+    async def Tally(
         self, request: service_pb2.TallyRequest, context: Context
     ) -> AsyncIterator[service_pb2.TallyResponse]:
         del context

@@ -18,7 +18,7 @@ class MemoryLog:
         self.interactions: dict[tuple[str, UUID], tuple[Interaction, datetime]] = {}
         self.feedback: dict[tuple[str, UUID], Feedback] = {}
 
-    async def hold(self, about: Reference) -> None:
+    async def hold(self, about: Reference, *, feedback_id: UUID | None = None) -> None:
         """Nobody else is there."""
 
     async def add_interaction(self, interaction: Interaction, *, stored_at: datetime) -> bool:
@@ -33,11 +33,10 @@ class MemoryLog:
             return [Known.of(i) for i in mine if i.query_id == about.query_id]
         return [Known.of(i) for i in mine if about.trace_id and i.trace_id == about.trace_id]
 
-    async def add_feedback(self, feedback: Feedback) -> bool:
+    async def add_feedback(self, feedback: Feedback) -> None:
         key = (feedback.about.tenant, feedback.feedback_id)
-        is_new = key not in self.feedback
-        self.feedback.setdefault(key, feedback)
-        return is_new
+        assert key not in self.feedback, "the handler looks first"
+        self.feedback[key] = feedback
 
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         return self.feedback.get((tenant, feedback_id))

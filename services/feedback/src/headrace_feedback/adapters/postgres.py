@@ -39,7 +39,7 @@ _INSERT_FEEDBACK = """
     INSERT INTO feedback (
         tenant, feedback_id, query_id, trace_id, subject, kind, score, tier, submitted_at, recorded_at, joined_at,
         record
-    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING RETURNING true
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 _FIND_BY_QUERY = """
     SELECT query_id, trace_id, tier, traceparent FROM interactions WHERE tenant = $1 AND query_id = $2
@@ -65,11 +65,10 @@ class PostgresLog:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def hold(self, about: Reference) -> None:
-        """Takes a lock for the query and one for the trace, always in the same order, until the transaction ends."""
-        await self._connection.execute(
-            "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key", _keys(about)
-        )
+    async def hold(self, about: Reference, *, feedback_id: UUID | None = None) -> None:
+        """Takes a lock for each id, always in the same order, until the transaction ends."""
+        keys = _keys(about.tenant, about.query_id, about.trace_id, feedback_id)
+        await self._connection.execute("SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key", keys)
 
     async def add_interaction(self, interaction: Interaction, *, stored_at: datetime) -> bool:
         with statement("INSERT interactions", operation="INSERT", collection="interactions"):
@@ -89,10 +88,9 @@ class PostgresLog:
             rows = await self._connection.fetch(_FIND_BY_TRACE, about.tenant, about.trace_id)
         return [Known(row["query_id"], row["trace_id"], Tier(row["tier"]), row["traceparent"]) for row in rows]
 
-    async def add_feedback(self, feedback: Feedback) -> bool:
+    async def add_feedback(self, feedback: Feedback) -> None:
         with statement("INSERT feedback", operation="INSERT", collection="feedback"):
-            is_new = await self._connection.fetchval(_INSERT_FEEDBACK, *_feedback_row(feedback))
-        return bool(is_new)
+            await self._connection.execute(_INSERT_FEEDBACK, *_feedback_row(feedback))
 
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         row = await self._connection.fetchrow(
@@ -162,9 +160,8 @@ class PostgresReader:
         return [Tallied(row["tenant"], row["query_id"], row["answer_event_id"]) for row in rows]
 
 
-def _keys(about: Reference) -> list[int]:
-    names = [name for name in (about.query_id, about.trace_id) if name]
-    return sorted({_key(f"{about.tenant}\0{name}") for name in names})
+def _keys(tenant: str, *ids: object) -> list[int]:
+    return sorted({_key(f"{tenant}\0{identity}") for identity in ids if identity})
 
 
 def _key(name: str) -> int:
