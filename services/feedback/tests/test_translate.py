@@ -203,3 +203,10 @@ def test_a_reference_needs_a_tenant_and_one_of_two_ids() -> None:
     assert read_tenant("") == ""
     with pytest.raises(Rejected, match="tenant: malformed"):
         read_tenant("Demo")
+
+
+def test_a_chunk_whose_id_no_column_can_hold_is_refused() -> None:
+    message = answer()
+    message.retrieved[0].document_id = "a\0b"
+    with pytest.raises(Rejected, match="retrieved: has_nul"):
+        read_answer(message, event_id=uuid4())

@@ -202,12 +202,9 @@ def _check_answer(message: AnswerCompleted) -> Iterator[Violation]:
     for field in ("product", "subject", "conversation_id"):
         if "\0" in getattr(query, field):
             yield Violation(f"query.{field}", "has_nul", "It holds a NUL character.")
-    for place, chunk in [
-        *(("citations", c.chunk) for c in message.citations),
-        *(("retrieved", c) for c in message.retrieved),
-    ]:
+    for chunk in [*(citation.chunk for citation in message.citations), *message.retrieved]:
         if "\0" in f"{chunk.chunk_id}{chunk.source}{chunk.document_id}":
-            yield Violation(place, "has_nul", "A chunk's ids hold a NUL character.")
+            yield Violation("retrieved", "has_nul", "A chunk's ids hold a NUL character.")
 
 
 def timings_ms(query: Query, completed_at: Timestamp) -> dict[str, float]:
