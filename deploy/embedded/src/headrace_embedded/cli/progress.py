@@ -43,11 +43,11 @@ def line(part: PartStatus) -> str:
 
 
 @contextmanager
-def shown() -> Iterator[Shown]:
-    """Gives a function that shows each status as it comes."""
+def shown(known: Status | None = None) -> Iterator[Shown]:
+    """Gives a function that shows each status as it comes. What `known` says already is no news."""
     console = notices()
     if not console.is_terminal:
-        yield _Lines().show
+        yield _Lines(known).show
         return
     with Live(console=console, refresh_per_second=8) as live:
         yield lambda status: live.update(_table(status))
@@ -65,8 +65,8 @@ def _table(status: Status) -> Table:
 class _Lines:
     """Writes a line at each change of a part."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, PartState] = {}
+    def __init__(self, known: Status | None) -> None:
+        self._known = {part.name: part.state for part in known.parts} if known is not None else {}
 
     def show(self, status: Status) -> None:
         """Writes what changed since the last time."""

@@ -145,7 +145,7 @@ class Ended:
 def take_down(home: Path) -> Ended:
     """Ends everything, with its progress on standard error, and looks whether anything is left."""
     was_running = state.is_running(home)
-    with shown() as show:
+    with shown(state.read_status(home)) as show:
         remaining = launch.halt(home, show)
     return Ended(was_running, remaining)
 

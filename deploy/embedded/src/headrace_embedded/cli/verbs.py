@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace_embedded.cli import doctor, status, up
+from headrace_embedded.cli import demo, doctor, status, up
 
 
 def add_up(app: typer.Typer) -> None:
@@ -25,3 +25,8 @@ def add_status(app: typer.Typer) -> None:
 def add_doctor(app: typer.Typer) -> None:
     """Adds `headrace doctor`."""
     app.command("doctor")(doctor.doctor)
+
+
+def add_demo(app: typer.Typer) -> None:
+    """Adds `headrace demo`."""
+    app.command("demo")(demo.demo)

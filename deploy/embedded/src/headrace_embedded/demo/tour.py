@@ -1,0 +1,234 @@
+"""The steps of the tour. Each tells what it does as it does it, and returns what the next ones need."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from headrace import topics
+from headrace.document.v1 import service_pb2 as documents
+from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
+from headrace.privacy.v1.privacy_pb2 import TIER_PUBLIC
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
+from headrace_client.bookkeeping import gather_facts
+from headrace_client.bus import open_reader
+from headrace_client.cli.ask import TerminalView
+from headrace_client.cli.trace import fetch_trace, to_waterfall
+from headrace_client.client import Client
+from headrace_client.endpoints import Endpoints
+from headrace_client.errors import Overloaded, Unavailable
+from headrace_client.reconciling import Report, reconcile
+from headrace_client.tiers import tier_word
+from headrace_client.updates import Answered
+from headrace_client.waterfall import waterfall
+
+from headrace_embedded.demo import corpus
+from headrace_embedded.demo.corpus import SOURCE, TENANT, Topic
+from headrace_embedded.errors import NotReady
+
+PRODUCT = "docs-search"
+
+#: Documents on their way at once.
+IN_FLIGHT = 8
+ANSWER_S = 180.0
+WIDTH = 120
+
+Say = Callable[[str], None]
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of the tour, and why it is asked."""
+
+    why: str
+    text: str
+
+
+BY_EVENT = (
+    Question("as protobuf", "What does the global statement do?"),
+    Question("as JSON", "When is the else clause of a for loop executed?"),
+)
+BY_CALL = (
+    Question("The sources know this", "What does the nonlocal statement do?"),
+    Question("The sources don't know this", "Who won the football world cup in 1998?"),
+    Question(
+        "This one carries an e-mail address and a key: it becomes tier 2, and the key is masked",
+        "My address is ada@analytical-engines.net and my key is AKIAIOSFODNN7EXAMPLQ. How do I raise an exception?",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and what came of it."""
+
+    query_id: str
+    trace_id: str
+
+
+async def put_documents(client: Client, reference: Sequence[Topic], advance: Advance) -> Counter[str]:
+    """Puts every topic and counts what became of them: "indexed" or "unchanged", and "chunks"."""
+    places = asyncio.Semaphore(IN_FLIGHT)
+    outcomes: Counter[str] = Counter()
+
+    async def put(topic: Topic) -> None:
+        async with places:
+            response = await _put(client, topic)
+        outcomes[documents.Outcome.Name(response.outcome).removeprefix("OUTCOME_").lower()] += 1
+        outcomes["chunks"] += response.chunks
+        advance()
+
+    async with asyncio.TaskGroup() as group:
+        for topic in reference:
+            group.create_task(put(topic))
+    return outcomes
+
+
+async def _put(client: Client, topic: Topic) -> documents.PutResponse:
+    for pause in (0.5, 1.0, 2.0, 4.0, 8.0):
+        try:
+            return await client.put_document(
+                topic.markdown.encode(),
+                tenant=TENANT,
+                source=SOURCE,
+                document_id=topic.name,
+                title=topic.title,
+                media_type=corpus.MEDIA_TYPE,
+                declared_tier=TIER_PUBLIC,
+                timeout=ANSWER_S,
+            )
+        except (Overloaded, Unavailable):
+            await asyncio.sleep(pause)
+    raise NotReady(f"{topic.name} could not be put: the services are not keeping up")
+
+
+async def publish_as_a_product(endpoints: Endpoints, say: Say) -> list[str]:
+    """Publishes two good events and a bad one with nothing but aiokafka, and reads what comes back.
+
+    Returns the ids of the queries that were answered. Raises NotReady when something does not come back.
+    """
+    async with _listening(endpoints.bus()) as listener, _producing(endpoints.bus()) as producer:
+        answered = [await _publish(producer, question, place) for place, question in enumerate(BY_EVENT)]
+        for query_id, question in zip(answered, BY_EVENT, strict=True):
+            say(f"→ query.submitted   {question.why:<12} {question.text}  ({query_id[:8]})")
+        bad = str(uuid4())
+        value = json.dumps({"queryId": bad, "tenant": TENANT, "product": PRODUCT, "text": ""}).encode()
+        await producer.send_and_wait(topics.QUERY_SUBMITTED.name, value, key=bad.encode(), headers=_headers("json"))
+        say(f"→ query.submitted   a bad event  without a question  ({bad[:8]})")
+        await _read_until({*answered, bad}, listener, say)
+    return answered
+
+
+async def _publish(producer: AIOKafkaProducer, question: Question, place: int) -> str:
+    query_id = str(uuid4())
+    if place == 0:
+        event = QuerySubmitted(query_id=query_id, tenant=TENANT, product=PRODUCT, text=question.text)
+        value, encoding = event.SerializeToString(), "protobuf"
+    else:
+        fields = {"queryId": query_id, "tenant": TENANT, "product": PRODUCT, "text": question.text}
+        value, encoding = json.dumps(fields).encode(), "json"
+    name = topics.QUERY_SUBMITTED.name
+    await producer.send_and_wait(name, value, key=query_id.encode(), headers=_headers(encoding))
+    return query_id
+
+
+def _headers(encoding: str) -> list[tuple[str, bytes]]:
+    return [("content-type", f"application/{encoding}".encode())]
+
+
+@asynccontextmanager
+async def _producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
+        yield producer
+
+
+@asynccontextmanager
+async def _listening(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """Gives a consumer that hears what comes to the two topics from now on."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="latest")
+    async with consumer:
+        wanted = (topics.ANSWER_COMPLETED, topics.QUERY_REFUSED)
+        consumer.assign([TopicPartition(topic.name, n) for topic in wanted for n in range(topic.partitions)])
+        await consumer.seek_to_end()
+        yield consumer
+
+
+async def _read_until(expected: set[str], listener: AIOKafkaConsumer, say: Say) -> None:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            while expected:
+                expected.discard(_heard(await listener.getone(), expected, say))
+    except TimeoutError as error:
+        raise NotReady(f"no answer to {', '.join(sorted(expected))} within {ANSWER_S:.0f} s") from error
+
+
+def _heard(record: object, expected: set[str], say: Say) -> str:
+    """Tells of an event that answers one of ours, and returns its query's id."""
+    value, topic = record.value, record.topic  # type: ignore[attr-defined]
+    if topic == topics.QUERY_REFUSED.name:
+        refused = QueryRefused.FromString(value)
+        if refused.query_id in expected:
+            reasons = "; ".join(f"{v.field}: {v.reason}" for v in refused.violations)
+            say(f"← query.refused     {reasons}  ({refused.query_id[:8]})")
+        return refused.query_id
+    answer = AnswerCompleted.FromString(value)
+    if answer.query.query_id in expected:
+        text = " ".join(answer.text.plain.split())
+        shown = text if len(text) <= 90 else f"{text[:89]}…"
+        say(f"← answer.completed  {shown}  ({answer.query.query_id[:8]})")
+    return answer.query.query_id
+
+
+async def ask(client: Client, question: Question) -> Asked:
+    """Asks over gRPC and writes the answer as it comes, then all that made it."""
+    view = TerminalView()
+    async with AsyncExitStack() as stack:
+        stack.callback(view.close)
+        updates = client.ask(question.text, tenant=TENANT, product=PRODUCT, timeout=ANSWER_S)
+        async for update in await stack.enter_async_context(aclosing(updates)):
+            view.show(update)
+            if isinstance(update, Answered):
+                return Asked(update.query_id, update.answer.trace_id or update.trace_id)
+    raise NotReady("the stream ended without an answer")
+
+
+async def classify(client: Client, question: Question) -> tuple[str, str]:
+    """Returns the tier of a question and the text as every service after the classifier sees it."""
+    verdict = await client.classify(question.text, tenant=TENANT, product=PRODUCT)
+    return tier_word(verdict.tier), verdict.masked_text
+
+
+async def draw_trace(client: Client, asked: Asked, say: Say) -> int:
+    """Draws the waterfall of a query's trace, and returns how many spans it has."""
+    spans = await fetch_trace(client, asked.query_id, wait=10.0)
+    for line in waterfall([to_waterfall(span) for span in spans], WIDTH):
+        say(line.plain)
+    return len(spans)
+
+
+async def thumb_up(client: Client, asked: Asked) -> str:
+    """Says that an answer was good, and returns the feedback's id."""
+    judgement = FeedbackSubmitted(
+        feedback_id=str(uuid4()), tenant=TENANT, query_id=asked.query_id, subject="demo", thumb=THUMB_UP
+    )
+    return (await client.record_feedback(judgement)).feedback_id
+
+
+async def close_the_books(endpoints: Endpoints, client: Client) -> Report:
+    """Compares the bus with the books of ingest and of the feedback logger."""
+    async with open_reader(endpoints.bus()) as reader:
+        for _ in range(10):
+            report = reconcile(await gather_facts(reader, client), grace=timedelta(seconds=60), now=datetime.now(UTC))
+            if report.agrees and not report.on_the_way:
+                break
+            await asyncio.sleep(0.5)
+    return report
