@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from headrace_client.errors import HeadraceError
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -21,13 +23,17 @@ def outgoing_span(name: str, *, kind: SpanKind, attributes: Mapping[str, str]) -
     """A span around one call or send, as the headers to take along: empty when nobody traces.
 
     The span is not made the current one: a generator may be closed from another task, where the context that it
-    attached cannot be detached.
+    attached cannot be detached. An error of ours marks it failed, by its class.
     """
     span = trace.get_tracer("headrace_client").start_span(name, kind=kind, attributes=dict(attributes))
     headers: dict[str, str] = {}
     _PROPAGATOR.inject(headers, trace.set_span_in_context(span))
     try:
         yield headers
+    except HeadraceError as error:
+        span.set_attribute("error.type", type(error).__name__)
+        span.set_status(StatusCode.ERROR)
+        raise
     finally:
         span.end()
 
