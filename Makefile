@@ -43,7 +43,31 @@ check: setup ## Hold the shape: format, lint, types, imports, contracts, generat
 test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
 	@$(BIN)/pytest
 
+up: setup ## Bring up Kafka, PostgreSQL and every service, and leave them running
+	@$(BIN)/headrace up
+
+down: ## End everything that `make up` started; what was stored stays
+	@if [ -x $(BIN)/headrace ]; then $(BIN)/headrace down; fi
+
+status: ## Show what runs, where, what it takes, and how far the consumers are behind
+	@$(BIN)/headrace status
+
+demo: setup ## Take a tour: documents, the bus, gRPC, a trace, feedback; nothing is left running
+	@$(BIN)/headrace demo
+
+doctor: setup ## Check what Headrace needs on this machine
+	@$(BIN)/headrace doctor
+
+traces: setup .traces-venv/.installed ## Open Arize Phoenix on the spans that are kept
+	@$(BIN)/python -m headrace_embedded.phoenix .traces-venv
+
+.traces-venv/.installed: requirements/traces.txt
+	@echo "==> Making .traces-venv for Arize Phoenix"
+	@$(BIN)/uv venv --quiet --python $(BIN)/python --allow-existing .traces-venv
+	@$(BIN)/uv pip sync --python .traces-venv/bin/python --require-hashes requirements/traces.txt
+	@touch $@
+
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup check test lock
+.PHONY: help setup check test up down status demo doctor traces lock

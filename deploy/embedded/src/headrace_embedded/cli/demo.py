@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +46,9 @@ def _demo(*, quiet: bool) -> int:
     up.bring_up(home, {})
     up_in = time.monotonic() - began
     try:
-        facts = asyncio.run(_tour(read_endpoints(home / "endpoints.json")))
+        # What is read by a program has standard output to itself.
+        with contextlib.redirect_stdout(sys.stderr) if quiet else contextlib.nullcontext():
+            facts = asyncio.run(_tour(read_endpoints(home / "endpoints.json")))
         facts["memory_mib"] = _memory(home) // 2**20
     finally:
         remaining = [] if was_running else _end(home)
@@ -75,20 +79,20 @@ async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
     began = time.monotonic()
     with _bar(len(reference)) as advance:
         outcomes = await tour.put_documents(client, reference, advance)
-    _say(_loaded(outcomes, seconds=time.monotonic() - began))
+    say(_loaded(outcomes, seconds=time.monotonic() - began))
     _headline("Publishing questions as a product does, on plain aiokafka, and reading the answers off the bus")
-    published = await tour.publish_as_a_product(endpoints, _say)
+    published = await tour.publish_as_a_product(endpoints, say)
     asked = [await _ask(client, question) for question in BY_CALL]
     _headline("Where the time of the first question went")
-    spans = await tour.draw_trace(client, asked[0], _say)
+    spans = await tour.draw_trace(client, asked[0], say)
     _headline("Saying that its answer was good")
-    _say(f"Recorded the thumb as {await tour.thumb_up(client, asked[0])}.")
+    say(f"Recorded the thumb as {await tour.thumb_up(client, asked[0])}.")
     _headline("Closing the books")
     report = await tour.close_the_books(endpoints, client)
     for name, count in report.counts.items():
-        _say(f"{name:<32} {count:>6,}")
+        say(f"{name:<32} {count:>6,}")
     agrees = report.agrees and not report.on_the_way
-    _say("Every query that was accepted ended once." if agrees else "The books do not agree: see headrace reconcile.")
+    say("Every query that was accepted ended once." if agrees else "The books do not agree: see headrace reconcile.")
     return {
         "documents": dict(outcomes),
         "answered": len(published) + len(asked),
@@ -100,11 +104,11 @@ async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
 
 async def _ask(client: Client, question: tour.Question) -> tour.Asked:
     _headline(f"{question.why}. Asking over gRPC")
-    _say(f"? {question.text}")
+    say(f"? {question.text}")
     tier, masked = await tour.classify(client, question)
     if masked != question.text:
-        _say(f"  {tier}; every service after the classifier reads: {masked}")
-    _say("")
+        say(f"  {tier}; every service after the classifier reads: {masked}")
+    say("")
     return await tour.ask(client, question)
 
 
@@ -139,10 +143,6 @@ def _bar(total: int) -> Iterator[Advance]:
 
 def _headline(words: str) -> None:
     notice("", f"── {words}", style="bold")
-
-
-def _say(line: str) -> None:
-    say(line)
 
 
 def _sum_up(facts: dict[str, Any], *, was_running: bool) -> None:

@@ -191,14 +191,17 @@ def _heard(record: object, expected: set[str], say: Say) -> str:
 async def ask(client: Client, question: Question) -> Asked:
     """Asks over gRPC and writes the answer as it comes, then all that made it."""
     view = TerminalView()
+    asked: Asked | None = None
     async with AsyncExitStack() as stack:
         stack.callback(view.close)
         updates = client.ask(question.text, tenant=TENANT, product=PRODUCT, timeout=ANSWER_S)
         async for update in await stack.enter_async_context(aclosing(updates)):
             view.show(update)
             if isinstance(update, Answered):
-                return Asked(update.query_id, update.answer.trace_id or update.trace_id)
-    raise NotReady("the stream ended without an answer")
+                asked = Asked(update.query_id, update.answer.trace_id or update.trace_id)
+    if asked is None:
+        raise NotReady("the stream ended without an answer")
+    return asked
 
 
 async def classify(client: Client, question: Question) -> tuple[str, str]:
