@@ -18,7 +18,7 @@ from headrace_embedded.house import HOUSE
 from headrace_embedded.testing import Database
 from headrace_embedded.traces.app import Settings, open_app
 from headrace_embedded.traces.intake import Intake
-from headrace_embedded.traces.spans import StoredSpan, from_otlp
+from headrace_embedded.traces.spans import StoredSpan, from_otlp, to_otlp
 from headrace_embedded.traces.store import Retention, SpanStore
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.grpc_server import open_grpc_server
@@ -202,6 +202,22 @@ async def test_a_span_that_was_sent_twice_is_shown_once(store: SpanStore) -> Non
     await store.add([span(1), span(2)])
     await store.add([span(2)])
     assert [s.span_id for s in await store.trace(f"{7:032x}")] == [span(1).span_id, span(2).span_id]
+
+
+def test_a_kept_span_can_go_on_to_another_collector() -> None:
+    kept = span(3, query_id="q-1")
+    (again,) = from_otlp(to_otlp([kept], project="headrace"))
+    assert again == kept
+
+
+@pytest.mark.real
+async def test_spans_can_be_followed_as_they_are_stored(store: SpanStore) -> None:
+    before = max((position for position, _ in await store.after(0, limit=100_000)), default=0)
+    await store.add([span(n) for n in range(3)])
+    first = await store.after(before, limit=2)
+    rest = await store.after(first[-1][0], limit=2)
+    assert [kept.span_id for _, kept in (*first, *rest)] == [span(n).span_id for n in range(3)]
+    assert await store.after(rest[-1][0], limit=2) == []
 
 
 @pytest.mark.real

@@ -31,6 +31,7 @@ _ONE_TRACE = f"""
 SELECT * FROM (SELECT DISTINCT ON (span_id) {", ".join(_COLUMNS)} FROM spans WHERE trace_id = $1) once
 ORDER BY started_ns, ended_ns DESC
 """  # noqa: S608 - our own column names
+_AFTER = "SELECT * FROM spans WHERE position > $1 ORDER BY position LIMIT $2"
 # Two tenants may use the same query id: the later one is shown.
 _TRACE_OF_QUERY = "SELECT trace_id FROM spans WHERE query_id = $1 ORDER BY position DESC LIMIT 1"
 
@@ -58,6 +59,15 @@ class SpanStore:
         """Returns a trace's spans by their start; empty when none is kept."""
         async with self._database.transaction() as connection:
             return [_stored(row) for row in await connection.fetch(_ONE_TRACE, trace_id)]
+
+    async def after(self, position: int, *, limit: int) -> list[tuple[int, StoredSpan]]:
+        """Returns spans in the order in which they were stored, each with its position, from after a position on.
+
+        Only one process writes, so no span turns up later at a lower position.
+        """
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_AFTER, position, limit)
+        return [(row["position"], _stored(row)) for row in rows]
 
     async def trace_of_query(self, query_id: str) -> str:
         """Returns the id of the trace that followed a query; empty when none is kept."""
