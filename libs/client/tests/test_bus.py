@@ -206,7 +206,7 @@ async def test_reconcile_on_the_bus_and_the_books(fresh_kafka: str, headrace: An
         ("answered twice", "twice"),
     }
     code, out, _ = await command("reconcile", where=where)
-    assert (code, "The books do not agree: 2 violations." in out) == (1, True)
+    assert (code, "The books do not agree about 2 queries." in out) == (1, True)
     code, out, _ = await command("reconcile", "--tenant", "nobody", where=where)
     assert code == 1  # the fake books don't filter by tenant, so their queries are missing on nobody's bus
 

@@ -91,6 +91,12 @@ def test_no_span_is_wider_than_asked(width: int) -> None:
     assert all(len(line.plain) <= max(60, width) for line in waterfall(spans, width)[:31])
 
 
+def test_a_deep_trace_is_drawn_closer() -> None:
+    deep = [span(str(n), str(n - 1) if n else "", n, 20, name="process query.retrieved") for n in range(12)]
+    assert drawn(*deep, width=80)[11].startswith(" " * 10 + "└ingest: process query.retr")
+    assert drawn(*deep, width=160)[11].startswith(" " * 20 + "└ ingest: process query.retrieved")
+
+
 def test_gaps_are_counted_without_the_spans_that_only_wait() -> None:
     alone = drawn(span("a", "", 0, 100), span("b", "a", 10, 20), span("c", "a", 15, 40))
     assert alone[-1].endswith("in 70.0 ms of it no span was at work")

@@ -62,7 +62,22 @@ class _Axis:
 @dataclass(frozen=True, slots=True)
 class _Node:
     span: WaterfallSpan
-    prefix: str  # the branches drawn before the name
+    prefix: str = ""  # the branches drawn before the name
+    below: str = ""  # those that go on before the names of what hangs below
+
+
+@dataclass(frozen=True, slots=True)
+class _Branches:
+    """What the tree is drawn with."""
+
+    fork: str
+    end: str
+    line: str
+    blank: str
+
+
+_WIDE = _Branches("├ ", "└ ", "│ ", "  ")
+_NARROW = _Branches("├", "└", "│", " ")
 
 
 def waterfall(spans: Sequence[WaterfallSpan], width: int) -> list[WaterfallLine]:
@@ -72,8 +87,8 @@ def waterfall(spans: Sequence[WaterfallSpan], width: int) -> list[WaterfallLine]
         return []
     width = max(60, width)
     by_id = {span.span_id: span for span in spans}
-    nodes = list(_tree(by_id))
-    tree_cells = min(max(len(_label(node, by_id)) for node in nodes), width // 2)
+    nodes = _fitting_tree(by_id, width // 2)
+    tree_cells = min(_widest(nodes, by_id), width // 2)
     axis = _Axis(min(s.start_ns for s in spans), max(map(_end, spans)), width - tree_cells - 11)
     lines = [_line(node, axis, by_id, tree_cells) for node in nodes]
     return [*lines, *(WaterfallLine(text, "", "", "") for text in _remarks(by_id, axis))]
@@ -84,28 +99,38 @@ def _end(span: WaterfallSpan) -> int:
     return max(span.start_ns, span.end_ns)
 
 
-def _tree(by_id: Mapping[str, WaterfallSpan]) -> Iterator[_Node]:
+def _fitting_tree(by_id: Mapping[str, WaterfallSpan], cells: int) -> list[_Node]:
+    """The tree, drawn closer where it would not fit: a query's hops hang a dozen levels deep."""
+    nodes = list(_tree(by_id, _WIDE))
+    return nodes if _widest(nodes, by_id) <= cells else list(_tree(by_id, _NARROW))
+
+
+def _widest(nodes: Iterable[_Node], by_id: Mapping[str, WaterfallSpan]) -> int:
+    return max(len(_label(node, by_id)) for node in nodes)
+
+
+def _tree(by_id: Mapping[str, WaterfallSpan], branches: _Branches) -> Iterator[_Node]:
     """Every span once: from the roots down, then whatever hangs in a circle."""
     children: dict[str, list[WaterfallSpan]] = defaultdict(list)
     for span in sorted(by_id.values(), key=lambda s: (s.start_ns, s.span_id)):
         children[span.parent_id if span.parent_id in by_id else ""].append(span)
     seen: set[str] = set()
     for root in children[""]:
-        yield from _branch(root, "", "", children, seen)
+        yield from _branch(_Node(root), children, seen, branches)
     for span in by_id.values():
         if span.span_id not in seen:
-            yield from _branch(span, "", "", children, seen)
+            yield from _branch(_Node(span), children, seen, branches)
 
 
 def _branch(
-    span: WaterfallSpan, own: str, below: str, children: Mapping[str, list[WaterfallSpan]], seen: set[str]
+    node: _Node, children: Mapping[str, list[WaterfallSpan]], seen: set[str], branches: _Branches
 ) -> Iterator[_Node]:
-    seen.add(span.span_id)
-    yield _Node(span, own)
-    following = [child for child in children.get(span.span_id, ()) if child.span_id not in seen]
-    for place, child in enumerate(following):
-        last = place == len(following) - 1
-        yield from _branch(child, below + ("└ " if last else "├ "), below + ("  " if last else "│ "), children, seen)
+    seen.add(node.span.span_id)
+    yield node
+    following = [child for child in children.get(node.span.span_id, ()) if child.span_id not in seen]
+    for child in following:
+        fork, on = (branches.end, branches.blank) if child is following[-1] else (branches.fork, branches.line)
+        yield from _branch(_Node(child, node.below + fork, node.below + on), children, seen, branches)
 
 
 def _label(node: _Node, by_id: Mapping[str, WaterfallSpan]) -> str:

@@ -249,7 +249,8 @@ async def _delete(source: str, document: str, *, tenant: str, timeout: float, st
         version, trace_id = response.document.version, response.trace_id
         say_json({"source": source, "document": document, "outcome": outcome, "version": version, "trace_id": trace_id})
     else:
-        say(f"{document} is gone from every search." if outcome == "deleted" else f"{document}: {outcome}.")
+        was = {"deleted": "is gone from every search", "unchanged": "was gone from every search already"}
+        say(f"{document} {was.get(outcome, outcome)}.")
     return DONE
 
 

@@ -66,13 +66,22 @@ def publish(
 
     Example: headrace publish "What does the nonlocal statement do?" --format json --wait
     """
-    texts = [text] if text else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    texts = [text] if text else _lines()
     if query_id and len(texts) != 1:
         raise typer.BadParameter("One id is for one question.", param_hint="--query-id")
     about = QuerySubmitted(tenant=tenant, product=product, declared_tier=parse_tier(tier), sources=source or [])
     queries = [_query(about, text, _canonical(query_id) or str(uuid4())) for text in texts]
     waits = timeout if wait else 0.0
     run(_publish(queries, encoding=encoding, waits=waits, stated=endpoints, as_json=as_json))
+
+
+def _lines() -> list[str]:
+    if sys.stdin.isatty():
+        notice("Type one question a line, then Ctrl-D.")
+    texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not texts:
+        raise typer.BadParameter("Give a question, or lines of them on standard input.", param_hint="TEXT")
+    return texts
 
 
 def _canonical(query_id: str) -> str:

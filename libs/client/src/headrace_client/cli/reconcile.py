@@ -62,7 +62,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def _say(report: Report) -> None:
-    say_table(["Queries", ""], [[name, f"{count:,}"] for name, count in report.counts.items()])
+    say_table(["Queries", "Number"], [[name, f"{count:,}"] for name, count in report.counts.items()])
     for key in report.on_the_way:
         say(f"on its way: {key.query_id} of {key.tenant}")
     if report.agrees:
@@ -72,4 +72,5 @@ def _say(report: Report) -> None:
     say_table(["What is wrong", "Tenant", "Query", "Detail"], rows)
     for kind in dict.fromkeys(violation.kind for violation in report.violations):
         say(f"{kind.value}: {MEANINGS[kind]}", style="dim")
-    say(f"The books do not agree: {len(report.violations)} violations.", style="red")
+    wrong = len({violation.key for violation in report.violations})
+    say(f"The books do not agree about {wrong} quer{'y' if wrong == 1 else 'ies'}.", style="red")
