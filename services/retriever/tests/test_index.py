@@ -312,3 +312,23 @@ async def test_nobody_else_may_adopt_an_embedder(schema: testing.Database) -> No
             await connection.execute("SELECT retriever.adopt_embedder('mine', 3, '')")
     finally:
         await connection.close()
+
+
+async def test_an_emptied_index_takes_another_embedder(schema: testing.Database, store: Database) -> None:
+    """As the README says. It runs last: it empties the index of this module."""
+    await write(store, put(document("old", tenant="emptied"), ["text"], [towards(0)]))
+    connection = await asyncpg.connect(schema.superuser)
+    try:
+        await connection.execute(
+            "SET ROLE headrace_owner; SET search_path = retriever, public;"
+            "TRUNCATE chunks, tallies; DELETE FROM index_identity;"
+            "DROP INDEX chunks_vectors_tier_1, chunks_vectors_tier_2, chunks_vectors_tier_3;"
+        )
+    finally:
+        await connection.close()
+    other = Embedder("other", 3, "01")
+    vector = towards(1, dimensions=3)
+    await write(store, put(document("old", tenant="emptied", version=2), ["text"], [vector], embedder=other))
+    for tuning in (EXACT, HNSW):
+        asking = question("text", vector, tenant="emptied", embedder=other)
+        assert names(await PostgresIndex(store, tuning=tuning).search(asking)) == ["old"]

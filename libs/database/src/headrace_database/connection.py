@@ -32,6 +32,8 @@ _DOWN = (
     asyncpg.SerializationError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InterfaceError,
+    # What asyncpg says when the server goes away while it asks for the types of a statement's parameters.
+    asyncpg.InternalClientError,
 )
 
 # asyncpg counts these among the above, but they are ours: a value that a column cannot hold will never heal by waiting.

@@ -31,16 +31,17 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     ):
         ledger = Ledger(database)
         index = PostgresIndex(database, tuning=settings.tuning)
-        # More searches at a time than connections would only wait for one.
+        # More at a time than there are connections would only wait for one; queries have the most.
+        writers = max(1, settings.connections // 3)
         bus.subscribe(
             topics.QUERY_EMBEDDED,
             QueryConsumer(index, top_k=settings.top_k, now=_now),
-            in_flight=settings.connections,
+            in_flight=settings.connections - writers,
         )
         bus.subscribe(
             topics.DOCUMENT_EMBEDDED,
             DocumentConsumer(ledger, shelf=PostgresShelf, now=_now),
-            in_flight=max(1, settings.connections // 2),
+            in_flight=writers,
         )
         servicer = RetrievalServicer(embedder=GrpcEmbedder(channel), index=index)
         async with ledger.relaying(bus):

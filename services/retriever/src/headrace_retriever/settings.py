@@ -17,7 +17,7 @@ class Settings(StatefulSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_RETRIEVER_")
 
     embedder: str = Field("127.0.0.1:7403", description="The embedder's gRPC address, host:port.", pattern=r"^.+:\d+$")
-    connections: int = Field(10, ge=1, le=100, description="How many connections to Postgres.")
+    connections: int = Field(10, ge=2, le=100, description="How many connections to Postgres.")
     top_k: int = Field(8, ge=1, le=100, description="How many passages a query is given.")
     candidates: int = Field(
         _DEFAULTS.candidates, ge=1, le=1000, description="How many each of the two searches contributes."
