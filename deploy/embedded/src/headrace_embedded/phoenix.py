@@ -77,6 +77,9 @@ def _told(folder: Path, web: int, spans: int) -> dict[str, str]:
         "PHOENIX_WORKING_DIR": str(folder),
         "PHOENIX_TELEMETRY_ENABLED": "false",
         "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
+        # It would run commands on this machine for whoever reaches the page.
+        "PHOENIX_DISABLE_AGENT_ASSISTANT": "true",
+        "PHOENIX_AGENTS_DISABLE_BASH": "true",
     }
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from headrace_embedded import ports, state
 from headrace_embedded.errors import Missing, UsedWrongly
+from headrace_embedded.house import CHECKOUT
 from headrace_embedded.servers import kafka
 
 BUS_VARIABLE = "HEADRACE_BUS"
@@ -21,6 +22,7 @@ POSTGRES_PORT = 7432
 
 Bus = Literal["kafka", "mock"]
 
+MODELS = CHECKOUT / state.FOLDER / "models"
 _CORES = os.cpu_count() or 1
 
 
@@ -82,6 +84,9 @@ def _service(name: str, instances: int) -> ServicePlan:
     if name == "traces":
         # The receiver of spans must not send spans of receiving spans.
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}
+    if name == "inference":
+        # Converted weights are worth keeping whatever becomes of the state.
+        environment["HEADRACE_INFERENCE_CACHE"] = os.environ.get("HEADRACE_INFERENCE_CACHE", str(MODELS))
     return ServicePlan(name, (sys.executable, "-m", module), DEFAULT_PORTS[name], name, instances, environment)
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from headrace_client.cli.console import notice
 from headrace_client.endpoints import Endpoints, read_endpoints
 
 from headrace_embedded import launch, plan, state, testing
 from headrace_embedded.errors import NotReady
 from headrace_embedded.processes import Lifetime
+from headrace_embedded.servers import kafka
 from headrace_embedded.state import PartState, PartStatus
 
 #: A killed service loads its model again; a killed server recovers its log.
@@ -68,6 +70,7 @@ class Trial:
 @contextmanager
 def running(environment: Mapping[str, str], *, scale: Mapping[str, int] | None = None) -> Iterator[Trial]:
     """Brings everything up in a folder of its own, its services with `environment` on top, and ends it."""
+    kafka.fetch_jars(notice)
     with testing.state_folder() as home, _variables(environment):
         wanted = plan.default_plan(bus="kafka", scale=scale or {})
         process = launch.launch(home, wanted, lifetime=Lifetime.PARENTS)
