@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import multiprocessing
 import os
 import struct
 import threading
+import warnings
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
+from typing import Any
 
-from headrace_runtime.errors import Rejected, Violation
+from headrace_runtime.errors import Rejected, Unavailable, Violation
 
 from headrace_ingest.checks import MEDIA_TYPES
 
 # What a zipped document may hold when unpacked: a bomb is refused before it is opened.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+# How long the parser's process may take to come up.
+START_SECONDS = 60.0
 AS_THEY_ARE = ("text/markdown", "text/plain")
 
 
@@ -52,11 +57,10 @@ class ProcessParser:
         return text.replace("\x00", "").encode(errors="replace").decode()
 
     async def _converted(self, content: bytes, extension: str) -> str | None:
+        pool = await self._started()
         loop = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(
-                loop.run_in_executor(self._started(), self._convert, content, extension), self._seconds
-            )
+            return await asyncio.wait_for(loop.run_in_executor(pool, self._convert, content, extension), self._seconds)
         except (TimeoutError, BrokenProcessPool):
             self.close()
             raise Rejected(Violation("content.data", "undecodable", "The file could not be read in time.")) from None
@@ -72,10 +76,19 @@ class ProcessParser:
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _started(self) -> ProcessPoolExecutor:
+    async def _started(self) -> ProcessPoolExecutor:
+        """Returns the process, up. Its start is no part of a file's time: on a busy machine it takes seconds."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
+            pool = self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare)
+            try:
+                await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, os.getpid), START_SECONDS)
+            except (TimeoutError, BrokenProcessPool):
+                self.close()
+                raise Unavailable("the parser") from None
+            except asyncio.CancelledError:
+                self.close()
+                raise
         return self._pool
 
 
@@ -109,8 +122,10 @@ def _check_unpacked_size(content: bytes) -> None:
         raise Rejected(Violation("content.data", "too_large", f"Unpacked it has {size} bytes."))
 
 
-def _end_with_parent() -> None:
-    """Runs in the parser's process: a service that was killed must not leave it behind."""
+def _prepare() -> None:
+    """Runs in the parser's process: its libraries log what is in a file, and a killed service must not leave it."""
+    logging.disable()
+    warnings.simplefilter("ignore")
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
@@ -118,12 +133,16 @@ def _end_with_parent() -> None:
 
 def _convert(content: bytes, extension: str) -> str | None:
     """Runs in the parser's process. None when the file cannot be read: a parser's own errors can quote it."""
-    from markitdown import MarkItDown, MarkItDownException, StreamInfo  # noqa: PLC0415 - slow, and this process only
+    # Slow to import, and for this process only.
+    from markitdown import MarkItDown, MarkItDownException, StreamInfo  # noqa: PLC0415
+    from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter  # noqa: PLC0415
 
+    # One converter, the media type's: with all of them a broken PDF would be read as plain text.
+    engine = MarkItDown(enable_builtins=False, enable_plugins=False)
+    converter: Any = {".html": HtmlConverter, ".pdf": PdfConverter, ".docx": DocxConverter}[extension]
+    engine.register_converter(converter())
     try:
-        result = MarkItDown(enable_plugins=False).convert_stream(
-            io.BytesIO(content), stream_info=StreamInfo(extension=extension)
-        )
-    except (MarkItDownException, ValueError, KeyError, OSError, MemoryError, RecursionError, zipfile.BadZipFile):
+        result = engine.convert_stream(io.BytesIO(content), stream_info=StreamInfo(extension=extension))
+    except (MarkItDownException, ValueError, OSError, MemoryError, RecursionError):
         return None
     return str(result.markdown)

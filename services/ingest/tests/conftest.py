@@ -1,0 +1,40 @@
+"""A tenant for each test, and the migrated schema for the `real` ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from headrace_database import Database, open_database
+from headrace_database.migrations import migrate, migrations_of
+from headrace_embedded import testing
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has."""
+    return f"t-{uuid4().hex[:12]}"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def schema(database: testing.Database) -> testing.Database:
+    """A fresh database with the service's schema, nothing in it."""
+    connection = await asyncpg.connect(database.superuser)
+    try:
+        await migrate(connection, schema="ingest", migrations=migrations_of("ingest", root=ROOT))
+    finally:
+        await connection.close()
+    return database
+
+
+@pytest_asyncio.fixture(scope="module")
+async def opened(schema: testing.Database) -> AsyncIterator[Database]:
+    """The schema as the service itself sees it."""
+    async with open_database(schema.dsn("ingest"), schema="ingest") as database:
+        yield database
