@@ -64,7 +64,7 @@ Variant    default 2
 Tokens     412 in, 18 out
 Time       █▓▒░▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚▚·
            █ ingest 2.0  ▓ classifier 3.0  ▒ embedder 6.0  ░ retriever 9.0
-           ▚ inference 960  · between 20  = 1,000 ms
+           ▚ inference 960  · bus 20  = 1,000 ms
 Query      0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10
 Trace      0af7651916cd43dd8448eb211c80319c
 """

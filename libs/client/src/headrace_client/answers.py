@@ -34,6 +34,9 @@ _LABELS: dict[Grounding.ValueType, str] = {
 #: In the order of a query's way; what a newer server adds comes after.
 _HOPS = ("ingest", "classifier", "embedder", "retriever", "inference")
 
+#: The time between the services: Kafka, and waiting for a turn.
+_BUS = "bus"
+
 _SHADES = "█▓▒░▚"
 
 
@@ -104,13 +107,14 @@ def _fact_lines(answer: Answer, *, query_id: str, trace_id: str) -> Iterator[str
 
 
 def _time_lines(timings_ms: Mapping[str, float], *, width: int = 40) -> Iterator[str]:
-    hops = [(name, ms) for name, ms in _ordered(timings_ms) if name != "total"]
-    total = max(timings_ms.get("total", 0.0), sum(ms for _, ms in hops))
+    hops = [(name, ms) for name, ms in _ordered(timings_ms) if name not in (_BUS, "total")]
+    spent = sum(ms for _, ms in hops)
+    bus = timings_ms.get(_BUS, max(0.0, timings_ms.get("total", 0.0) - spent))
+    total = spent + bus
     if total <= 0:
         return
-    between = total - sum(ms for _, ms in hops)
     shaded = [(_SHADES[place % len(_SHADES)], name, ms) for place, (name, ms) in enumerate(hops)]
-    shaded.append(("·", "between", between))
+    shaded.append(("·", _BUS, bus))
     yield "Time       " + "".join(shade * _cells(ms, total, width) for shade, _, ms in shaded)
     legend = [f"{shade} {name} {_ms(ms)}" for shade, name, ms in shaded] + [f"= {_ms(total)} ms"]
     yield from (f"           {line}" for line in _packed(legend, width=68))
@@ -137,10 +141,9 @@ def _ms(value: float) -> str:
 
 
 def _ordered(timings_ms: Mapping[str, float]) -> list[tuple[str, float]]:
-    def place(name: str) -> int:
-        return len(_HOPS) + (name == "total") if name not in _HOPS else _HOPS.index(name)
-
-    return sorted(timings_ms.items(), key=lambda item: (place(item[0]), item[0]))
+    """In the order of a query's way; what this client does not know comes after the services, then the bus and the sum."""
+    place = {name: number for number, name in enumerate((*_HOPS, "", _BUS, "total"))}
+    return sorted(timings_ms.items(), key=lambda item: (place.get(item[0], len(_HOPS)), item[0]))
 
 
 def to_answer(event: AnswerCompleted) -> Answer:
@@ -163,7 +166,8 @@ def to_answer(event: AnswerCompleted) -> Answer:
 def _timings(event: AnswerCompleted) -> dict[str, float]:
     timings = {hop.service: _between(hop) for hop in event.query.hops}
     start = event.query.submitted_at if event.query.HasField("submitted_at") else event.query.accepted_at
-    return timings | {"total": _milliseconds(start, event.completed_at)}
+    total = _milliseconds(start, event.completed_at)
+    return timings | {_BUS: max(0.0, total - sum(timings.values())), "total": total}
 
 
 def _between(hop: Hop) -> float:
