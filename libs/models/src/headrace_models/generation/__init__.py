@@ -8,7 +8,7 @@ async with open_engine(generator.stepper, generator.text, stop=generator.stop) a
 """
 
 from headrace_models.generation.batch import BatchSettings
-from headrace_models.generation.engine import Engine, EngineSettings, Load, open_engine
+from headrace_models.generation.engine import Engine, EngineSettings, Generation, Load, open_engine
 from headrace_models.generation.errors import (
     ContextExceeded,
     EngineStopped,
@@ -39,6 +39,7 @@ __all__ = [
     "EngineStopped",
     "Event",
     "Finished",
+    "Generation",
     "GenerationError",
     "Generator",
     "Load",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from headrace_models.generation.batch import Batch, BatchSettings, Running
 from headrace_models.generation.errors import ContextExceeded, EngineStopped, Overloaded
 from headrace_models.generation.prefix import PrefixCache
-from headrace_models.generation.request import Event, Finished, Request
+from headrace_models.generation.request import Event, Finished, Request, Usage
 from headrace_models.generation.stepper import Stepper
 from headrace_models.generation.text import ChatText, Detokenize
 
@@ -49,14 +49,52 @@ class _Ticket:
     admitted: float = 0.0
     first: float | None = None
 
-    def finished(self, running: Running) -> Finished:
-        assert running.reason is not None
+    def so_far(self) -> Finished:
+        """What the request took until now. A reason of "stop" while it runs: it ends here if it is left now."""
+        if self.running is None:
+            return Finished("stop", Usage(len(self.request.prompt), 0, 0), 0.0, 0.0)
         return Finished(
-            reason=running.reason,
-            usage=running.usage(),
+            reason=self.running.reason or "stop",
+            usage=self.running.usage(),
             queued_seconds=self.admitted - self.submitted,
             time_to_first_token=(self.first or self.admitted) - self.admitted,
         )
+
+
+class Generation:
+    """A completion under way. Leaving it early frees the slot at the next step: `aclose` it, as `aclosing` does, or
+    cancel the task that iterates."""
+
+    def __init__(self, ticket: _Ticket) -> None:
+        self._ticket = ticket
+        self._ended = False
+
+    def __aiter__(self) -> "Generation":
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next piece of text, or the end."""
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            event = await self._ticket.events.get()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        if isinstance(event, EngineStopped):
+            self._ended = True
+            raise event
+        self._ended = isinstance(event, Finished)
+        return event
+
+    async def aclose(self) -> None:
+        """Stop it, if it has not ended."""
+        self._ended = True
+        self._ticket.cancelled = True
+
+    def so_far(self) -> Finished:
+        """What it took until now; the end itself once it ended."""
+        return self._ticket.so_far()
 
 
 class Engine:
@@ -81,23 +119,17 @@ class Engine:
         """How much is in flight."""
         return Load(running=len(self._tickets), waiting=len(self._waiting))
 
-    async def generate(self, request: Request) -> AsyncIterator[Event]:
-        """The completion's text as it is written, then how it ended. Leaving the iteration early frees the slot at the
-        next step (`aclose` it, or leave a task that is cancelled to do so).
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
-        Raises ContextExceeded or Overloaded before anything else.
+    def generate(self, request: Request) -> "Generation":
+        """Begin a completion: iterate over its text as it is written, then how it ended.
+
+        Raises ContextExceeded, Overloaded or EngineStopped.
         """
-        ticket = self._submit(request)
-        try:
-            while True:
-                event = await ticket.events.get()
-                if isinstance(event, EngineStopped):
-                    raise event
-                yield event
-                if isinstance(event, Finished):
-                    return
-        finally:
-            ticket.cancelled = True
+        return Generation(self._submit(request))
 
     def _submit(self, request: Request) -> _Ticket:
         tokens = len(request.prompt) + request.max_output_tokens
@@ -165,7 +197,7 @@ class Engine:
             if text:
                 events.append((ticket, text))
             if running.reason:
-                events.append((ticket, ticket.finished(running)))
+                events.append((ticket, ticket.so_far()))
                 del self._tickets[running]
         for loop, events in mail.items():
             _post(loop, events)

@@ -1,0 +1,1 @@
+"""Models, catalogue and tables behind the ports."""

@@ -1,0 +1,69 @@
+"""The tables and the model in memory, for tests: the same behaviour, and nothing survives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from headrace_inference.domain import Answer, Decoding, Identity, Spent, Turn, Variant
+
+
+@dataclass(slots=True)
+class MemoryAnswers:
+    """See ports.Answers and ports.AnswerIndex."""
+
+    answered: dict[tuple[str, UUID], Answer] = field(default_factory=dict)
+
+    async def add(
+        self, tenant: str, query_id: UUID, answer: Answer, *, event_id: UUID, variant: Variant, at: datetime
+    ) -> bool:
+        """See ports.Answers.add."""
+        del event_id, variant, at
+        return self.answered.setdefault((tenant, query_id), answer) is answer
+
+    async def is_answered(self, tenant: str, query_id: UUID) -> bool:
+        """See ports.AnswerIndex.is_answered."""
+        return (tenant, query_id) in self.answered
+
+
+@dataclass(slots=True)
+class _ScriptWriting:
+    text: str
+    written: int = 0
+
+    async def pieces(self) -> AsyncIterator[str]:
+        for word in self.text.split(" "):
+            self.written += 1
+            yield f"{word} "
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(input_tokens=100, output_tokens=self.written, time_to_first_token=0.01)
+
+
+@dataclass(slots=True)
+class ScriptedModel:
+    """A model that always writes the same, word by word. It remembers what it was given and how it was left."""
+
+    text: str
+    window: int = 2048
+    identity: Identity = field(default=Identity("scripted", "0123456789abcdef", "memory"))
+    conversations: list[list[Turn]] = field(default_factory=list)
+    left: int = 0
+
+    def count(self, text: str) -> int:
+        """See ports.Model.count: a token a word."""
+        return len(text.split())
+
+    @asynccontextmanager
+    async def write(self, turns: Sequence[Turn], decoding: Decoding) -> AsyncIterator[_ScriptWriting]:
+        """See ports.Model.write."""
+        del decoding
+        self.conversations.append(list(turns))
+        try:
+            yield _ScriptWriting(self.text)
+        finally:
+            self.left += 1

@@ -1,0 +1,121 @@
+"""The Kafka edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from headrace import topics
+from headrace.query.v1.events_pb2 import QueryRetrieved
+from headrace_privacy import Text, Tier
+from headrace_runtime.errors import Overloaded, Unavailable
+from headrace_stream import Delivery, Event, Ledger, Unit
+from headrace_telemetry.metrics import counter
+from headrace_telemetry.tracing import describe, trace_id
+from opentelemetry.trace import get_current_span
+
+from headrace_inference import translate
+from headrace_inference.domain import Answer, Question, Variant
+from headrace_inference.handlers import answer_question
+from headrace_inference.ports import AnswerIndex, Answers, Model
+
+
+class Publisher(Protocol):
+    """What takes chunks to the bus at once."""
+
+    async def publish(self, *events: Event[Any]) -> None:
+        """Returns once the bus has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Answers queries. The model's work stands outside the transaction: of several answers the first to commit wins."""
+
+    ledger: Ledger
+    answers_on: Callable[[Unit], Answers]
+    index: AnswerIndex
+    publisher: Publisher
+    model: Model
+    variant: Variant
+    new_id: Callable[[], UUID]
+    now: Callable[[], datetime]
+
+    async def on_query(self, delivery: Delivery[QueryRetrieved]) -> Sequence[Event[Any]]:
+        """query.retrieved → answer.chunk …, answer.completed. A query that has its answer costs nothing."""
+        message = delivery.message
+        query_id, question = translate.query_id(message), translate.question(message)
+        describe(
+            get_current_span(),
+            {
+                "headrace.query.id": message.query.query_id,
+                "headrace.tier": question.tier.label,
+                "headrace.passages": len(question.passages),
+                "headrace.variant": f"{self.variant.name} {self.variant.version}",
+            },
+        )
+        if await self.index.is_answered(message.query.tenant, query_id):
+            describe(get_current_span(), {"headrace.duplicate": True})
+            return ()
+        answer = await self._answer(delivery, question)
+        await self._commit(delivery, query_id, answer)
+        return ()
+
+    async def _answer(self, delivery: Delivery[QueryRetrieved], question: Question) -> Answer:
+        chunks = _Chunks(delivery, self.publisher, self.new_id(), question.tier)
+        await chunks.start()
+        try:
+            return await answer_question(question, self.variant, model=self.model, emit=chunks.text)
+        except Overloaded as error:  # on the bus a query waits; it is never turned away
+            raise Unavailable("the model") from error
+
+    async def _commit(self, delivery: Delivery[QueryRetrieved], query_id: UUID, answer: Answer) -> None:
+        tenant = delivery.message.query.tenant
+        completed = translate.answer_completed(
+            delivery.message,
+            answer,
+            identity=self.model.identity,
+            variant=self.variant,
+            trace_id=trace_id(),
+            received_at=delivery.received_at,
+            finished_at=self.now(),
+        )
+        event = delivery.follow(topics.ANSWER_COMPLETED, completed, tenant=tenant, tier=answer.tier)
+        async with self.ledger.once(delivery, tenant=tenant) as unit:
+            if unit is None:
+                return
+            if await self.answers_on(unit).add(
+                tenant, query_id, answer, event_id=event.event_id, variant=self.variant, at=self.now()
+            ):
+                unit.emit(event)
+        describe(get_current_span(), {"headrace.grounding": answer.grounding.value})
+        counter("headrace.answers").add(
+            1, {"headrace.grounding": answer.grounding.value, "headrace.tier": answer.tier.label}
+        )
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """One writing of an answer, as those who wait for it see it."""
+
+    delivery: Delivery[QueryRetrieved]
+    publisher: Publisher
+    generation_id: UUID
+    tier: Tier
+    index: int = 0
+
+    async def start(self) -> None:
+        await self._publish(translate.started(self.delivery.message, self.generation_id))
+
+    async def text(self, piece: str) -> None:
+        self.index += 1
+        text = Text(piece, self.tier)
+        await self._publish(translate.chunk(self.delivery.message, self.generation_id, self.index, text))
+
+    async def _publish(self, message: Any) -> None:
+        event = self.delivery.follow(topics.ANSWER_CHUNK, message, tier=self.tier, ordinal=self.index)
+        with suppress(Unavailable):  # a chunk may be lost, the answer is not
+            await self.publisher.publish(event)

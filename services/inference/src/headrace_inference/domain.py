@@ -1,0 +1,145 @@
+"""What inference works with. No repr of it shows user text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from headrace_privacy import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which weights, and who runs them. version: 16 hex digits of their SHA-256, or what the server reports."""
+
+    name: str
+    version: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A name with a version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How text is sampled; a temperature of 0 is greedy."""
+
+    max_output_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation. fixed: it belongs to the prompt and holds nothing of the user's."""
+
+    role: Role
+    text: str = field(repr=False)
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a completion took so far. reason: "stop" or "length"; "stop" too when we had read enough.
+
+    time_to_first_token: seconds from the model's start.
+    """
+
+    reason: str = "stop"
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micro_usd: int = 0
+    time_to_first_token: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved chunk. index: its place among the retrieved. similarity: cosine to the question."""
+
+    index: int
+    text: str = field(repr=False)
+    about: str = field(repr=False)
+    collection: str
+    similarity: float
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with what may ground its answer, best first."""
+
+    text: str = field(repr=False)
+    tier: Tier
+    passages: Sequence[Passage] = field(repr=False)
+
+
+class Grounding(Enum):
+    """Whether the passages support an answer."""
+
+    GROUNDED = "grounded"
+    EXTRACTED = "extracted"
+    NOT_IN_SOURCES = "not_in_sources"
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """One numbered reference: the number in the text, and the passage's index."""
+
+    number: int
+    passage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, checked. tier: the strictest of the question and what is cited."""
+
+    text: str = field(repr=False)
+    grounding: Grounding
+    citations: tuple[Cited, ...]
+    tier: Tier
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A version of a prompt: what comes before the passages and the question. It never changes."""
+
+    name: str
+    version: str
+    system: str
+    examples: tuple[tuple[str, str], ...]
+    question: str  # with {passages} and {question}
+
+    @property
+    def key(self) -> Versioned:
+        """Its name and version."""
+        return Versioned(self.name, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A version of a way to answer: which prompt, how it is sampled, how much it may read. It never changes."""
+
+    name: str
+    version: str
+    prompt: Prompt
+    decoding: Decoding
+    passages: int
+    passage_tokens: int
+
+    @property
+    def key(self) -> Versioned:
+        """Its name and version."""
+        return Versioned(self.name, self.version)

@@ -1,0 +1,56 @@
+"""What inference needs of the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from headrace_inference.domain import Answer, Decoding, Identity, Spent, Turn, Variant
+
+
+class Writing(Protocol):
+    """A completion while it is written."""
+
+    def pieces(self) -> AsyncIterator[str]:
+        """Its text, piece by piece."""
+
+    @property
+    def spent(self) -> Spent:
+        """What it took so far."""
+
+
+class Model(Protocol):
+    """A model that writes."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which weights."""
+
+    @property
+    def window(self) -> int:
+        """How many tokens it can hold, prompt and completion together."""
+
+    def count(self, text: str) -> int:
+        """How many tokens a text takes, or a little more."""
+
+    def write(self, turns: Sequence[Turn], decoding: Decoding) -> AbstractAsyncContextManager[Writing]:
+        """Begin a completion. Leaving the context stops it. Raises Overloaded, Rejected or Unavailable."""
+
+
+class Answers(Protocol):
+    """Which queries are answered, inside one transaction of one tenant."""
+
+    async def add(
+        self, tenant: str, query_id: UUID, answer: Answer, *, event_id: UUID, variant: Variant, at: datetime
+    ) -> bool:
+        """Record that a query is answered; False when it was before."""
+
+
+class AnswerIndex(Protocol):
+    """Which queries are answered, from outside a transaction."""
+
+    async def is_answered(self, tenant: str, query_id: UUID) -> bool:
+        """Whether an answer is committed."""

@@ -1,0 +1,218 @@
+"""Messages to what inference works with, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.inference.v1 import service_pb2
+from headrace.privacy.v1 import privacy_pb2
+from headrace.query.v1 import answer_pb2
+from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted, Citation, GenerationStarted, ModelIdentity, Usage
+from headrace.query.v1.events_pb2 import QueryRetrieved
+from headrace.query.v1.query_pb2 import Hop
+from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
+from headrace_privacy import Text, Tier, protect, reveal
+from headrace_runtime.errors import Rejected, Violation
+
+from headrace_inference.domain import (
+    Answer,
+    Decoding,
+    Grounding,
+    Identity,
+    Passage,
+    Question,
+    Role,
+    Spent,
+    Turn,
+    Variant,
+    Versioned,
+)
+
+_GROUNDINGS = {
+    Grounding.GROUNDED: answer_pb2.GROUNDING_GROUNDED,
+    Grounding.EXTRACTED: answer_pb2.GROUNDING_EXTRACTED,
+    Grounding.NOT_IN_SOURCES: answer_pb2.GROUNDING_NOT_IN_SOURCES,
+}
+_ROLES: dict[int, Role] = {
+    service_pb2.ROLE_SYSTEM: "system",
+    service_pb2.ROLE_USER: "user",
+    service_pb2.ROLE_ASSISTANT: "assistant",
+}
+DEFAULT_OUTPUT_TOKENS = 256
+MOST_OUTPUT_TOKENS = 4096
+MOST_TURNS = 64
+
+
+def question(message: QueryRetrieved) -> Question:
+    """Opens the question and its passages. Raises Rejected when there is no question."""
+    tier = Tier.of(message.tier)
+    text = reveal(message.text, tier)
+    if not len(text):
+        raise Rejected(Violation("text", "empty", "There is no question to answer."))
+    passages = tuple(_passage(index, chunk) for index, chunk in enumerate(message.chunks))
+    return Question(text.reveal(), tier, passages)
+
+
+def query_id(message: QueryRetrieved) -> UUID:
+    """Reads the query's id. Raises Rejected."""
+    try:
+        return UUID(message.query.query_id)
+    except ValueError:
+        raise Rejected(Violation("query.query_id", "not_a_uuid", "The query's id is not a UUID.")) from None
+
+
+def _passage(index: int, chunk: RetrievedChunk) -> Passage:
+    reference = chunk.reference
+    tier = Tier.of(reference.tier)
+    return Passage(
+        index=index,
+        text=reveal(chunk.text, tier).reveal(),
+        about="\n".join((reference.title, *reference.headings)),
+        collection=reference.source,
+        similarity=reference.similarity,
+        tier=tier,
+    )
+
+
+def answer_completed(
+    message: QueryRetrieved,
+    answer: Answer,
+    *,
+    identity: Identity,
+    variant: Variant,
+    trace_id: str,
+    received_at: datetime,
+    finished_at: datetime,
+) -> AnswerCompleted:
+    """The answer with all that made it."""
+    completed = AnswerCompleted(
+        query=message.query,
+        question=message.text,
+        text=protect(Text(answer.text, answer.tier)),
+        tier=privacy_pb2.Tier.ValueType(answer.tier),
+        grounding=_GROUNDINGS[answer.grounding],
+        citations=[Citation(number=c.number, chunk=message.chunks[c.passage].reference) for c in answer.citations],
+        retrieved=[chunk.reference for chunk in message.chunks],
+        retrieval=message.settings,
+        embedder=message.embedder,
+        model=to_identity(identity),
+        prompt=_versioned(variant.prompt.key),
+        variant=_versioned(variant.key),
+        decoding=_decoding(variant.decoding),
+        usage=to_usage(answer.spent),
+        finish_reason=answer.spent.reason,
+        time_to_first_token_ms=answer.spent.time_to_first_token * 1000,
+        trace_id=trace_id,
+        completed_at=_timestamp(finished_at),
+    )
+    hop = Hop(service="inference", received_at=_timestamp(received_at), finished_at=_timestamp(finished_at))
+    completed.query.hops.append(hop)
+    return completed
+
+
+def started(message: QueryRetrieved, generation_id: UUID) -> AnswerChunk:
+    """The first chunk of a generation."""
+    return AnswerChunk(
+        tenant=message.query.tenant,
+        query_id=message.query.query_id,
+        generation_id=str(generation_id),
+        index=0,
+        started=GenerationStarted(passages=len(message.chunks)),
+    )
+
+
+def chunk(message: QueryRetrieved, generation_id: UUID, index: int, text: Text) -> AnswerChunk:
+    """A later one."""
+    return AnswerChunk(
+        tenant=message.query.tenant,
+        query_id=message.query.query_id,
+        generation_id=str(generation_id),
+        index=index,
+        text=protect(text),
+    )
+
+
+def turns(request: service_pb2.GenerateRequest) -> list[Turn]:
+    """Reads a conversation. Raises Rejected with each wrong field."""
+    if violations := list(_wrong_turns(request)):
+        raise Rejected(*violations)
+    return [Turn(_ROLES[turn.role], turn.text) for turn in request.turns]
+
+
+def _wrong_turns(request: service_pb2.GenerateRequest) -> Iterator[Violation]:
+    if not request.turns:
+        yield Violation("turns", "missing", "At least one turn is needed.")
+    elif request.turns[-1].role != service_pb2.ROLE_USER:
+        yield Violation(f"turns[{len(request.turns) - 1}].role", "unsupported", "The last turn must be the user's.")
+    if len(request.turns) > MOST_TURNS:
+        yield Violation("turns", "too_long", f"At most {MOST_TURNS} turns are taken.")
+    for i, turn in enumerate(request.turns):
+        if turn.role not in _ROLES:
+            yield Violation(f"turns[{i}].role", "unknown_value", "A turn is by the system, the user or the assistant.")
+        if not turn.text:
+            yield Violation(f"turns[{i}].text", "empty", "A turn has a text.")
+
+
+def decoding(request: service_pb2.GenerateRequest) -> Decoding:
+    """Reads how to sample; greedy when nothing is said. Raises Rejected with each wrong field."""
+    asked = request.decoding
+    if violations := list(_wrong_decoding(asked)):
+        raise Rejected(*violations)
+    return Decoding(
+        max_output_tokens=asked.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
+        temperature=asked.temperature,
+        top_p=asked.top_p or 1.0,
+        seed=asked.seed,
+    )
+
+
+def _wrong_decoding(asked: answer_pb2.Decoding) -> Iterator[Violation]:
+    if asked.max_output_tokens > MOST_OUTPUT_TOKENS:
+        yield Violation("decoding.max_output_tokens", "too_large", f"At most {MOST_OUTPUT_TOKENS} tokens are written.")
+    if not 0 <= asked.temperature <= 2:
+        yield Violation("decoding.temperature", "unknown_value", "A temperature is between 0 and 2.")
+    if not 0 <= asked.top_p <= 1:
+        yield Violation("decoding.top_p", "unknown_value", "A share is between 0 and 1.")
+
+
+def finished(spent: Spent, identity: Identity) -> service_pb2.GenerateResponse:
+    """The end of a completion."""
+    end = service_pb2.Finished(reason=spent.reason, usage=to_usage(spent), model=to_identity(identity))
+    return service_pb2.GenerateResponse(finished=end)
+
+
+def to_identity(identity: Identity) -> ModelIdentity:
+    """As it travels."""
+    return ModelIdentity(name=identity.name, version=identity.version, provider=identity.provider)
+
+
+def to_usage(spent: Spent) -> Usage:
+    """As it travels."""
+    return Usage(
+        input_tokens=spent.input_tokens,
+        output_tokens=spent.output_tokens,
+        cached_input_tokens=spent.cached_input_tokens,
+        cost_micro_usd=spent.cost_micro_usd,
+    )
+
+
+def _versioned(key: Versioned) -> answer_pb2.Versioned:
+    return answer_pb2.Versioned(name=key.name, version=key.version)
+
+
+def _decoding(decoding: Decoding) -> answer_pb2.Decoding:
+    return answer_pb2.Decoding(
+        max_output_tokens=decoding.max_output_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        seed=decoding.seed,
+    )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
