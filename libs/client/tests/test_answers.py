@@ -46,6 +46,7 @@ def test_an_unknown_hop_comes_after_the_known_ones() -> None:
         "ingest",
         "inference",
         "new",
+        "bus",
         "total",
     ]
 

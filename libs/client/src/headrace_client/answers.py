@@ -141,7 +141,7 @@ def _ms(value: float) -> str:
 
 
 def _ordered(timings_ms: Mapping[str, float]) -> list[tuple[str, float]]:
-    """In the order of a query's way; what this client does not know comes after the services, then the bus and the sum."""
+    """In the order of a query's way: the services, those that this client does not know, the bus, the sum."""
     place = {name: number for number, name in enumerate((*_HOPS, "", _BUS, "total"))}
     return sorted(timings_ms.items(), key=lambda item: (place.get(item[0], len(_HOPS)), item[0]))
 
