@@ -1,0 +1,235 @@
+"""The Kafka and gRPC edges, on memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+from headrace import topics
+from headrace.inference.v1 import service_pb2
+from headrace.privacy.v1 import privacy_pb2
+from headrace.query.v1 import answer_pb2
+from headrace.query.v1.events_pb2 import QueryRetrieved
+from headrace.query.v1.query_pb2 import Hop, Query
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
+from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
+from headrace_inference.adapters.memory import MemoryAnswers, ScriptedModel
+from headrace_inference.adapters.traced import TracedModel
+from headrace_inference.consumers import Consumer
+from headrace_inference.domain import Decoding, Turn
+from headrace_inference.servicer import InferenceServicer
+from headrace_privacy import Text, Tier, protect
+from headrace_runtime.errors import Overloaded, Rejected, Unavailable
+from headrace_stream.memory import MemoryBus, MemoryLedger, delivered
+
+from services.inference.tests.passages import MANUAL
+
+QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
+NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+CONTEXT: Any = None
+GOOD = "The pour statement hands a value to the basin that called the sluice. It was invented in 1802. "
+
+
+def retrieved(text: str = "What does the pour statement do?", **query: str) -> QueryRetrieved:
+    chunks = [
+        RetrievedChunk(
+            reference=ChunkReference(
+                chunk_id=str(UUID(int=i)), source=s.collection, similarity=s.similarity, tier=privacy_pb2.TIER_1
+            ),
+            text=protect(Text(s.text, Tier.TIER_1)),
+        )
+        for i, s in enumerate(MANUAL)
+    ]
+    return QueryRetrieved(
+        query=Query(
+            **{"query_id": QUERY, "tenant": "demo", "product": "docs", **query}, hops=[Hop(service="retriever")]
+        ),
+        text=protect(Text(text, Tier.PUBLIC)),
+        tier=privacy_pb2.TIER_PUBLIC,
+        chunks=chunks,
+    )
+
+
+class House:
+    """The consumer over memory."""
+
+    def __init__(self, model: Any) -> None:
+        self.answers, self.bus, self.ledger = MemoryAnswers(), MemoryBus(), cast(Any, MemoryLedger())
+        self.consumer = Consumer(
+            ledger=self.ledger,
+            answers_on=lambda unit: self.answers,
+            index=self.answers,
+            publisher=self.bus,
+            model=model,
+            variant=read_catalogue().variant(DEFAULT),
+            new_id=uuid4,
+            now=lambda: NOW,
+        )
+
+    async def take(self, message: QueryRetrieved, event_id: UUID | None = None) -> None:
+        event = delivered(message, topics.QUERY_RETRIEVED, service="inference", event_id=event_id or uuid4(), key=QUERY)
+        assert await self.consumer.on_query(event) == ()
+
+
+async def test_an_answer_carries_all_that_made_it() -> None:
+    house = House(ScriptedModel(GOOD))
+    await house.take(retrieved())
+    (event,) = house.ledger.published
+    answer: answer_pb2.AnswerCompleted = event.message
+    assert answer.text.plain == "The pour statement hands a value to the basin that called the sluice [1]."
+    assert answer.grounding == answer_pb2.GROUNDING_GROUNDED
+    assert [(c.number, c.chunk.chunk_id) for c in answer.citations] == [(1, str(UUID(int=0)))]
+    assert [r.chunk_id for r in answer.retrieved] == [str(UUID(int=i)) for i in range(4)]
+    assert answer.tier == privacy_pb2.TIER_1
+    assert event.tier is Tier.TIER_1
+    assert (answer.model.name, answer.model.provider) == ("scripted", "memory")
+    assert (answer.prompt.name, answer.prompt.version) == ("grounded-answer", "1")
+    assert (answer.variant.name, answer.variant.version) == ("default", "1")
+    assert answer.usage.input_tokens == 100
+    assert answer.decoding.max_output_tokens == 96
+    assert answer.time_to_first_token_ms == pytest.approx(10)
+    assert [h.service for h in answer.query.hops] == ["retriever", "inference"]
+    assert answer.completed_at.ToDatetime(UTC) == NOW
+
+
+async def test_chunks_are_numbered_and_add_up_to_the_text() -> None:
+    house = House(ScriptedModel(GOOD))
+    await house.take(retrieved())
+    chunks = [event.message for event in house.bus.published]
+    assert chunks[0].started.passages == 4
+    assert [c.index for c in chunks] == list(range(len(chunks)))
+    assert len({c.generation_id for c in chunks}) == 1
+    (event,) = house.ledger.published
+    assert "".join(c.text.plain for c in chunks[1:]) == event.message.text.plain
+
+
+async def test_a_query_that_has_its_answer_does_no_work() -> None:
+    house = House(model := ScriptedModel(GOOD))
+    for event_id in (UUID(int=1), UUID(int=1), UUID(int=2)):
+        await house.take(retrieved(), event_id)
+    assert len(house.ledger.published) == 1
+    assert len(model.conversations) == 1
+    await house.take(retrieved(tenant="other"))  # the same id, another tenant: another query
+    assert len(house.ledger.published) == 2
+
+
+async def test_of_two_answers_the_first_to_commit_stands() -> None:
+    house = House(ScriptedModel(GOOD))
+    consumer = house.consumer
+
+    class Late(MemoryAnswers):
+        """An index that has not seen the other's commit."""
+
+        async def is_answered(self, tenant: str, query_id: UUID) -> bool:
+            return False
+
+    for event_id in (UUID(int=1), UUID(int=2)):
+        event = delivered(retrieved(), topics.QUERY_RETRIEVED, service="inference", event_id=event_id)
+        late = Consumer(
+            consumer.ledger,
+            consumer.answers_on,
+            Late(),
+            house.bus,
+            consumer.model,
+            consumer.variant,
+            uuid4,
+            lambda: NOW,
+        )
+        await late.on_query(event)
+    assert len(house.ledger.published) == 1
+
+
+class Full(ScriptedModel):
+    """A model whose queue is full."""
+
+    @asynccontextmanager
+    async def write(self, turns: Sequence[Turn], decoding: Decoding) -> AsyncIterator[Any]:
+        raise Overloaded("the model")
+        yield
+
+
+async def test_on_the_bus_a_query_waits_for_a_busy_model() -> None:
+    with pytest.raises(Unavailable):
+        await House(Full("")).take(retrieved())
+
+
+class DeafBus(MemoryBus):
+    """A bus that takes nothing."""
+
+    async def publish(self, *events: Any) -> None:
+        raise Unavailable("kafka")
+
+
+async def test_a_lost_chunk_costs_no_answer() -> None:
+    house = House(ScriptedModel(GOOD))
+    deaf = Consumer(
+        house.ledger,
+        house.consumer.answers_on,
+        house.answers,
+        DeafBus(),
+        ScriptedModel(GOOD),
+        house.consumer.variant,
+        uuid4,
+        lambda: NOW,
+    )
+    await deaf.on_query(delivered(retrieved(), topics.QUERY_RETRIEVED, service="inference", event_id=uuid4()))
+    assert len(house.ledger.published) == 1
+
+
+@pytest.mark.parametrize("message", [retrieved(""), retrieved(query_id="x")])
+async def test_what_is_no_query_is_rejected(message: QueryRetrieved) -> None:
+    with pytest.raises(Rejected):
+        await House(ScriptedModel("")).take(message)
+
+
+def request(*turns: tuple[int, str], **decoding: float) -> service_pb2.GenerateRequest:
+    made = [service_pb2.Turn(role=cast(Any, role), text=text) for role, text in turns]
+    return service_pb2.GenerateRequest(turns=made, decoding=answer_pb2.Decoding(**cast(Any, decoding)))
+
+
+async def test_a_call_streams_text_and_then_its_end() -> None:
+    servicer = InferenceServicer(TracedModel(ScriptedModel("Water falls")))
+    responses = [r async for r in servicer.Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)]
+    assert "".join(r.text for r in responses) == "Water falls "
+    assert responses[-1].finished.reason == "stop"
+    assert responses[-1].finished.usage.output_tokens == 2
+    assert responses[-1].finished.model.name == "scripted"
+
+
+async def test_a_call_that_ends_early_leaves_the_model() -> None:
+    model = ScriptedModel("Water falls and falls")
+    responses = cast(Any, InferenceServicer(model).Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT))
+    await anext(responses)
+    await responses.aclose()
+    assert model.left == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields"),
+    [
+        (request(), ["turns"]),
+        (request((service_pb2.ROLE_ASSISTANT, "Hi")), ["turns[0].role"]),
+        (request((0, "Hi"), (service_pb2.ROLE_USER, "")), ["turns[0].role", "turns[1].text"]),
+        (request((service_pb2.ROLE_USER, "Hi"), temperature=-1), ["decoding.temperature"]),
+        (
+            request((service_pb2.ROLE_USER, "Hi"), top_p=2, max_output_tokens=10**6),
+            ["decoding.max_output_tokens", "decoding.top_p"],
+        ),
+    ],
+)
+async def test_a_call_that_makes_no_sense_names_each_field(
+    asked: service_pb2.GenerateRequest, fields: list[str]
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        [r async for r in InferenceServicer(ScriptedModel("")).Generate(asked, CONTEXT)]
+    assert [v.field for v in refused.value.violations] == fields
+
+
+def test_nothing_that_holds_text_prints_it() -> None:
+    turn = Turn("user", "my secret")
+    assert "secret" not in repr(turn)
+    assert "secret" not in repr(House(ScriptedModel("")).consumer.variant.prompt.key)
