@@ -98,6 +98,28 @@ def test_a_passage_keeps_its_own_indentation(chunker: DocumentChunker) -> None:
     assert [c.text for c in chunker.chunks("", "# Code\n\n   if x:\n       y()\n\n")] == ["   if x:\n       y()"]
 
 
+def test_a_term_stays_with_its_definition(chunker: DocumentChunker) -> None:
+    """The greedy way would put as many terms as fit at the end of a chunk, their definitions in the next."""
+    body = "   " + "It does something that takes a while to explain. " * 7
+    chunks = chunker.chunks("", "\n\n".join(f"function_{n}(argument)\n\n{body}" for n in range(8)))
+    assert len(chunks) > 3
+    for chunk in chunks:
+        assert chunk.text.startswith("function_")
+        assert chunk.text.endswith("explain.")
+
+
+def test_code_stays_with_the_line_that_introduces_it(chunker: DocumentChunker) -> None:
+    code = "call(x)\n" * 10
+    chunks = chunker.chunks("", f"{'Some words stand here. ' * 32}\n\nFor example:\n\n```\n{code}```")
+    assert [chunk.text.startswith("For example:") for chunk in chunks] == [False, True]
+
+
+def test_pieces_of_a_long_sentence_count_as_the_model_counts(chunker: DocumentChunker, tokenizer: Tokenizer) -> None:
+    """Cut within words, pieces put together again must not have more tokens than their sum said."""
+    chunks = list(chunker.chunks("", "ab-" * 900 + "\n\n" + "supercalifragilistic" * 90))
+    check_fits(chunks, tokenizer)
+
+
 def test_title_and_headings_go_before_what_is_embedded(chunker: DocumentChunker) -> None:
     (chunk,) = chunker.chunks("Guide", "# Guide\n\n## Setup\n\nRun it.")
     assert chunk.headings == ("Guide", "Setup")

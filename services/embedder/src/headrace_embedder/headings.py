@@ -63,7 +63,7 @@ def _section(path: list[_Heading], lines: list[str], *, is_leaf: bool) -> Iterat
 
 def _headings(lines: list[str]) -> Iterator[_Heading]:
     after = 0
-    for index in _outside_fences(lines):
+    for index in outside_fences(lines):
         if index < after:
             continue
         heading = _atx(lines[index], index) or _underlined(lines, index, after)
@@ -72,7 +72,7 @@ def _headings(lines: list[str]) -> Iterator[_Heading]:
             after = heading.last + 1
 
 
-def _outside_fences(lines: Iterable[str]) -> Iterator[int]:
+def outside_fences(lines: Iterable[str]) -> Iterator[int]:
     """The indexes of the lines that are in no fenced code; an unclosed fence goes on to the end."""
     fence = ""
     for index, line in enumerate(lines):

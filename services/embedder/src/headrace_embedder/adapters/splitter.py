@@ -1,4 +1,4 @@
-"""semantic-text-splitter (Rust), which cuts Markdown at its blocks, then sentences, then words.
+"""semantic-text-splitter (Rust), which cuts Markdown at its elements, then sentences, then words.
 
 It lets go of the interpreter's lock while it works, so a thread of its own is enough to keep the event loop free.
 Making a splitter copies the tokenizer (30 ms), so there is one for all documents.
@@ -71,4 +71,9 @@ def make_chunker(tokenizer: Tokenizer, *, chunk_tokens: int, window: int) -> Doc
     if chunk_tokens + MARKS > window:
         raise Conflict(f"chunks of {chunk_tokens} tokens do not fit the model's window of {window}")
     pieces = MarkdownPieces(tokenizer, tokens=chunk_tokens)
-    return DocumentChunker(pieces, TokenizerCounter(tokenizer), context_tokens=window - MARKS - chunk_tokens)
+    return DocumentChunker(
+        pieces,
+        TokenizerCounter(tokenizer),
+        chunk_tokens=chunk_tokens,
+        context_tokens=window - MARKS - chunk_tokens,
+    )
