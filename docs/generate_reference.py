@@ -127,7 +127,7 @@ def settings_page(settings: Mapping[str, type[BaseModel]]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "empty" if field.default in ("", None) else f"`{field.default}`"
+    return "empty" if field.default is None or str(field.default) == "" else f"`{field.default}`"
 
 
 def load_settings() -> dict[str, type[BaseModel]]:

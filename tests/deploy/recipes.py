@@ -37,8 +37,17 @@ def services() -> list[str]:
 
 def load_compose(path: Path = ROOT / "docker-compose.yml") -> Node:
     """The file with its variables at their defaults."""
-    made: Node = yaml.safe_load(interpolate(path.read_text()))
+    made: Node = _interpolated(yaml.safe_load(path.read_text()))
     return made
+
+
+def _interpolated(node: Any) -> Any:
+    """As compose does: after the YAML is read, in every string."""
+    if isinstance(node, dict):
+        return {key: _interpolated(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_interpolated(value) for value in node]
+    return interpolate(node) if isinstance(node, str) else node
 
 
 def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -68,6 +77,7 @@ def compose_problems(compose: Node) -> list[str]:
         _passwords_agree,
         _images_are_pinned,
         _volumes_exist,
+        _folders_can_be_written,
     )
     return [problem for check in checks for problem in check(compose)]
 
@@ -259,6 +269,17 @@ def _volumes_exist(compose: Node) -> Iterator[str]:
                 yield f"{name}: there is no {source}"
             if not source.startswith(".") and source not in compose["volumes"]:
                 yield f"{name}: the volume {source} is not declared"
+
+
+def _folders_can_be_written(compose: Node) -> Iterator[str]:
+    """A folder that a service writes to lies on a volume: its root is read-only."""
+    for name, container in _ours(compose):
+        mounts = [Path(volume.split(":")[1]) for volume in container.get("volumes", [])]
+        for field, found in settings_of(name).model_fields.items():
+            variable = f"HEADRACE_{name.upper()}_{field.upper()}"
+            path = Path(str(container["environment"].get(variable, found.default)))
+            if found.annotation is Path and not any(path.is_relative_to(mount) for mount in mounts):
+                yield f"{name}: {variable}={path} is not on a volume of it"
 
 
 @dataclass(frozen=True, slots=True)

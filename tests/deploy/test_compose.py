@@ -58,6 +58,9 @@ SEEDED: list[tuple[str, Any, str]] = [
     ("services/ingest/environment/HEADRACE_INGEST_DATABASE", "postgresql://postgres:x@postgres:5432/x", "as headrace_"),
     ("services/kafka/image", "apache/kafka", "pin its image"),
     ("services/otel-collector/volumes/0", "./deploy/otel/colector.yaml:/x:ro", "there is no ./deploy/otel/colector"),
+    ("services/inference/environment/HEADRACE_INFERENCE_CACHE", None, "HEADRACE_INFERENCE_CACHE=.headrace/models is"),
+    ("services/inference/environment/HEADRACE_INFERENCE_BACKEND", "openai", "needs HEADRACE_INFERENCE_OPENAI_URL"),
+    ("services/inference/volumes/0", "modls:/var/cache/headrace", "the volume modls is not declared"),
     ("services/classifier", None, "classifier: missing"),
 ]  # fmt: skip
 
@@ -171,6 +174,15 @@ def test_a_variable_of_the_environment_wins_over_the_default() -> None:
     text = "a: ${NAME:-default}"
     assert recipes.interpolate(text) == "a: default"
     assert recipes.interpolate(text, {"NAME": "mine"}) == "a: mine"
+
+
+def test_a_volume_that_a_service_writes_to_is_its_own_users() -> None:
+    """A new volume takes its owner from the image's folder."""
+    runtime = next(stage for stage in recipes.read_recipe(RECIPE) if stage.name == "runtime")
+    made = [rest for word, rest in runtime.instructions if word == "RUN" and "install --directory" in rest]
+    for name in recipes.services():
+        for volume in COMPOSE["services"][name].get("volumes", []):
+            assert any(f"--owner 10001 --group 10001 {volume.split(':')[1]}" in command for command in made)
 
 
 def test_no_password_is_written_where_it_cannot_be_changed() -> None:
