@@ -138,7 +138,7 @@ class Tuning:
     exact_below: int = 10_000
     ef_search: int = 100
     scan_tuples: int = 100_000
-    text_matches: int = 1_000
+    text_matches: int = 500
 
 
 @dataclass(frozen=True, slots=True)
