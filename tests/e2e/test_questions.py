@@ -89,7 +89,9 @@ async def test_a_product_asks_and_reads_over_the_bus(client: Client, stack: Any)
         (as_json, json.dumps({"queryId": as_json, **fields}).encode(), "application/json"),
     ]
     kafka = stack.endpoints.bus()
-    consumer = AIOKafkaConsumer("answer.completed", "query.refused", bootstrap_servers=kafka)
+    consumer = AIOKafkaConsumer(
+        "answer.completed", "query.refused", bootstrap_servers=kafka, auto_offset_reset="earliest"
+    )
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await consumer.start()
     await producer.start()
