@@ -178,7 +178,7 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is() -> None:
         data = folder / "postgres" / "data"
         data.mkdir(parents=True)
         (data / "PG_VERSION").write_text("9\n")
-        server = postgres_module.open_server(folder / "postgres", ports.free_port(), lifetime=Lifetime.PARENTS)
+        server = postgres_module.open_server(folder / "postgres", ports.reserve(), lifetime=Lifetime.PARENTS)
         with pytest.raises(NotReady, match=r"postgres\.log"):
             server.start()
 

@@ -21,7 +21,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from headrace_embedded import ports, processes, state
 from headrace_embedded.errors import EmbeddedError, Missing, NotReady
-from headrace_embedded.plan import take_port
 from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import postgres, provision
 from headrace_embedded.traces.spans import to_otlp
@@ -51,8 +50,7 @@ def phoenix(venv: Path, folder: Path) -> Iterator[tuple[int, int]]:
     python = (venv / "bin" / "python").absolute()
     if not python.exists():
         raise Missing(f"{venv} has no Python: run make traces")
-    taken: set[int] = set()
-    web, spans = take_port(PORT, taken), take_port(0, taken)
+    web, spans = ports.reserve(PORT), ports.reserve()
     log = folder / "phoenix.log"
     process = processes.spawn(
         [str(python), "-c", _LOOPBACK_ONLY], log=log, lifetime=Lifetime.PARENTS, environment=_told(folder, web, spans)

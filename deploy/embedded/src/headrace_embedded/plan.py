@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from headrace_embedded import ports, state
+from headrace_embedded import state
 from headrace_embedded.errors import Missing, UsedWrongly
 from headrace_embedded.house import CHECKOUT
 from headrace_embedded.servers import kafka
@@ -124,10 +124,3 @@ def read_plan(home: Path) -> Plan:
     content = json.loads((home / "plan.json").read_text())
     services = tuple(ServicePlan(**{**s, "command": tuple(s["command"])}) for s in content.pop("services"))
     return Plan(**content, services=services)
-
-
-def take_port(preferred: int, taken: set[int]) -> int:
-    """Returns the preferred port, or a free one when somebody has it; and takes note."""
-    port = preferred if preferred and preferred not in taken and ports.is_free(preferred) else ports.free_port()
-    taken.add(port)
-    return port

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import random
 import socket
+import tempfile
 import time
+from pathlib import Path
 
 from headrace_embedded.errors import NotReady
 
 HOST = "127.0.0.1"
 
+_OURS = range(21_000, 32_000)
+_LOCKS = Path(tempfile.gettempdir()) / "headrace-ports"
 
-def free_port() -> int:
-    """Returns a port that nobody listens on now. Somebody may take it before its user does."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+
+def reserve(preferred: int = 0) -> int:
+    """Returns the preferred port, or a free one when somebody has it or wants it, and keeps others off while we live.
+
+    A service binds its port seconds after it was chosen: between Headraces a locked file keeps the choice. Nothing
+    keeps a stranger off, but others are chosen below the ports that Linux gives to outgoing connections (from 32768).
+    Raises NotReady when nothing is free.
+    """
+    candidates: list[int] = [preferred] if preferred else []
+    for port in candidates + random.sample(_OURS, 200):
+        if is_free(port) and _lock(port):
+            return port
+    raise NotReady(f"no port between {_OURS.start} and {_OURS.stop} is free")
+
+
+def _lock(port: int) -> bool:
+    """Takes the port's lock until the process ends. Somebody else's file that we may not open counts as taken."""
+    _LOCKS.mkdir(exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        _LOCKS.chmod(0o1777)
+    try:
+        file = os.open(_LOCKS / str(port), os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    return True
 
 
 def is_free(port: int) -> bool:

@@ -30,7 +30,7 @@ from headrace_embedded.board import Board
 from headrace_embedded.errors import EmbeddedError, InUse
 from headrace_embedded.keepers import Instance, ServiceKeeper, end_server, keep_server, start_server
 from headrace_embedded.migrations import migrate_all
-from headrace_embedded.plan import Plan, ServicePlan, read_plan, take_port
+from headrace_embedded.plan import Plan, ServicePlan, read_plan
 from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import kafka, mock_kafka, postgres, provision
 from headrace_embedded.servers.kafka import KafkaServer
@@ -64,14 +64,13 @@ class Supervisor:
     """Runs a plan. Blocking calls run in `threads`, whose threads have to live as long as the supervisor."""
 
     def __init__(self, home: Path, plan: Plan, threads: ThreadPoolExecutor) -> None:
-        taken: set[int] = set()
         self._home = home
         self._plan = plan
         self._threads = threads
-        self._bus = _open_bus(home / "kafka", plan, taken)
-        port = take_port(plan.postgres_port, taken)
+        self._bus = _open_bus(home / "kafka", plan)
+        port = ports.reserve(plan.postgres_port)
         self._database = postgres.open_server(home / "postgres", port, lifetime=Lifetime.PARENTS)
-        self._slots = [slot for service in plan.services for slot in _slots(service, home / "logs", taken)]
+        self._slots = [slot for service in plan.services for slot in _slots(service, home / "logs")]
         self._board = Board(home, bus=plan.bus)
         self._keepers: dict[str, asyncio.Task[None]] = {}
 
@@ -177,17 +176,17 @@ class Supervisor:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _open_bus(folder: Path, plan: Plan, taken: set[int]) -> KafkaServer | MockKafkaServer:
+def _open_bus(folder: Path, plan: Plan) -> KafkaServer | MockKafkaServer:
     if plan.bus == "mock":
         return mock_kafka.open_server(folder, lifetime=Lifetime.PARENTS)
-    return kafka.open_server(folder, take_port(plan.kafka_port, taken), lifetime=Lifetime.PARENTS)
+    return kafka.open_server(folder, ports.reserve(plan.kafka_port), lifetime=Lifetime.PARENTS)
 
 
-def _slots(service: ServicePlan, logs: Path, taken: set[int]) -> list[Slot]:
+def _slots(service: ServicePlan, logs: Path) -> list[Slot]:
     names = [service.name]
     if service.instances > 1:
         names = [f"{service.name}-{number}" for number in range(1, service.instances + 1)]
-    addresses = [f"{ports.HOST}:{take_port(service.port, taken)}" for _ in names]
+    addresses = [f"{ports.HOST}:{ports.reserve(service.port)}" for _ in names]
     return [Slot(service, name, a, logs / f"{name}.log") for name, a in zip(names, addresses, strict=True)]
 
 

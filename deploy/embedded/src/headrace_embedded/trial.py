@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ from headrace_client.endpoints import Endpoints, read_endpoints
 
 from headrace_embedded import launch, plan, state, testing
 from headrace_embedded.errors import NotReady
+from headrace_embedded.plan import Plan
 from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import kafka
 from headrace_embedded.state import PartState, PartStatus
@@ -68,11 +69,19 @@ class Trial:
 
 
 @contextmanager
-def running(environment: Mapping[str, str], *, scale: Mapping[str, int] | None = None) -> Iterator[Trial]:
-    """Brings everything up in a folder of its own, its services with `environment` on top, and ends it."""
+def running(
+    environment: Mapping[str, str],
+    *,
+    scale: Mapping[str, int] | None = None,
+    commands: Mapping[str, tuple[str, ...]] | None = None,
+) -> Iterator[Trial]:
+    """Brings everything up in a folder of its own, its services with `environment` on top, and ends it.
+
+    `commands` starts a service by another command, for a test that needs it broken.
+    """
     kafka.fetch_jars(notice)
     with testing.state_folder() as home, _variables(environment):
-        wanted = plan.default_plan(bus="kafka", scale=scale or {})
+        wanted = _with_commands(plan.default_plan(bus="kafka", scale=scale or {}), commands or {})
         process = launch.launch(home, wanted, lifetime=Lifetime.PARENTS)
         try:
             launch.follow(home, lambda _: None, supervisor=process.pid, alive=lambda: process.poll() is None)
@@ -82,6 +91,11 @@ def running(environment: Mapping[str, str], *, scale: Mapping[str, int] | None =
             process.wait(30)
     if left:
         raise NotReady(f"processes are left: {left}")
+
+
+def _with_commands(wanted: Plan, commands: Mapping[str, tuple[str, ...]]) -> Plan:
+    services = (replace(each, command=commands.get(each.name, each.command)) for each in wanted.services)
+    return replace(wanted, services=tuple(services))
 
 
 @contextmanager

@@ -155,7 +155,7 @@ class KafkaServer:
 
     def _configure(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.controller_port = ports.free_port()
+        self.controller_port = self.controller_port or ports.reserve()
         properties = self.folder / "server.properties"
         data = self.folder / "data"
         properties.write_text(_PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=data))
@@ -194,7 +194,7 @@ class KafkaServer:
 
 def open_server(folder: Path, port: int, *, lifetime: Lifetime) -> KafkaServer:
     """Returns a broker that keeps its state in `folder`; not started yet. Port 0 takes a free one."""
-    return KafkaServer(folder.resolve(), port or ports.free_port(), lifetime)
+    return KafkaServer(folder.resolve(), port or ports.reserve(), lifetime)
 
 
 def java() -> str:

@@ -191,7 +191,7 @@ class PostgresServer:
 
 def open_server(folder: Path, port: int, *, lifetime: Lifetime) -> PostgresServer:
     """Returns a server that keeps its state in `folder`; not started yet. Port 0 takes a free one."""
-    return PostgresServer(folder.resolve(), port or ports.free_port(), lifetime)
+    return PostgresServer(folder.resolve(), port or ports.reserve(), lifetime)
 
 
 def _is_ready(lock: Path) -> bool:
