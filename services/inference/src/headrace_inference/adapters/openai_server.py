@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 import openai
@@ -82,6 +83,7 @@ class ServerModel:
     """See ports.Model."""
 
     client: AsyncOpenAI = field(repr=False)
+    served: str  # the server's own name for it, which may be a path
     identity: Identity
     window: int
     clock: Callable[[], float]
@@ -104,7 +106,7 @@ class ServerModel:
         async for attempt in stamina.retry_context(on=_RETRIED, attempts=ATTEMPTS, wait_initial=0.1, wait_max=2.0):
             with attempt:
                 return await self.client.chat.completions.create(
-                    model=self.identity.name,
+                    model=self.served,
                     messages=[_message(turn) for turn in turns],
                     max_tokens=decoding.max_output_tokens,
                     temperature=decoding.temperature,
@@ -138,14 +140,26 @@ async def open_server_model(
 ) -> AsyncIterator[ServerModel]:
     """Connect to a server and learn what it runs; an empty `model` takes the first one that it lists.
 
-    Raises Unavailable when it does not answer, or does not list the model.
+    Raises Unavailable when it does not answer, or lists none where none is named.
     """
     host = urlsplit(base_url).netloc
     async with AsyncOpenAI(base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=0) as client:
         with _failures(host):
-            listed = [m async for m in client.models.list()]
-        found = next((m for m in listed if model in {"", m.id}), None)
-        if found is None:
-            raise Unavailable(f"model {model} on {host}")
-        # Servers report no hash; when the model was made is the nearest thing to a version that the protocol has.
-        yield ServerModel(client, Identity(found.id, str(found.created or "unknown"), host), window, clock)
+            listed = await _listed(client, is_needed=not model)
+        if not (served := model or next(iter(listed), "")):
+            raise Unavailable(f"a model on {host}")
+        # Servers report no hash; when the model was made is the nearest thing to a version that the protocol has, and
+        # some list only models of their own cache.
+        identity = Identity(PurePath(served).name, str(listed.get(served) or "unknown"), host)
+        yield ServerModel(client, served, identity, window, clock)
+
+
+async def _listed(client: AsyncOpenAI, *, is_needed: bool) -> dict[str, int]:
+    """The server's models by name, and when each was made. A server that cannot list may still serve the named one:
+    transformers' own fails where its download cache is empty."""
+    try:
+        return {m.id: m.created async for m in client.models.list()}
+    except openai.APIStatusError:
+        if is_needed:
+            raise
+        return {}
