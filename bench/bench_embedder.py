@@ -178,7 +178,8 @@ def _openvino(reference: SentenceTransformer) -> Encode:
         mask = made["attention_mask"]
         hidden = compiled([made["input_ids"], mask])[0].astype(np.float32)
         pooled = (hidden * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-        return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        vectors: NDArray[np.float32] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        return vectors
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))

@@ -79,11 +79,17 @@ def test_refuses_a_folder_that_is_no_model(tmp_path: Path) -> None:
         read_model(str(tmp_path))
 
 
+def test_torch_is_loaded_late_enough_to_be_told_how_to_wait() -> None:
+    program = "import sys, headrace_embedder.app; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.models
 def test_the_process_stays_small() -> None:
     """torch, tokenizers and safetensors are enough; the large libraries around them must not come in."""
     program = (
-        "import sys, headrace_embedder.app; "
+        "import sys, headrace_embedder.app, headrace_models.embedding.encoder; "
         "print([name for name in ('transformers', 'sentence_transformers', 'sklearn', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

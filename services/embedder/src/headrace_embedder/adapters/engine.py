@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace_models import embedding
-from headrace_models.embedding.encoder import Encoder, load_encoder
 from headrace_runtime.errors import Conflict, Overloaded
 from headrace_telemetry.tracing import describe, span
 
 from headrace_embedder.domain import Identity, Vector
+
+if TYPE_CHECKING:
+    from headrace_models.embedding.encoder import Encoder
 
 #: Run once before the first caller: oneDNN makes its kernels on first use, for short and long batches apart.
 _WARM_UP = ("warm", "word " * 200)
@@ -77,6 +81,11 @@ async def open_embedder(
 
 
 def _load(folder: embedding.ModelFolder, threads: int) -> Encoder:
+    # OpenMP reads it when torch is loaded, so torch is loaded here. Threads that spin at barriers hold up the ones that
+    # they wait for when other processes want the cores: 500 tokens/s against 5,000 on two cores with a load of 8.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from headrace_models.embedding.encoder import load_encoder  # noqa: PLC0415
+
     encoder = load_encoder(folder, threads=threads)
     for text in _WARM_UP:
         encoder.run(encoder.tokenize([text]))
