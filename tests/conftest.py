@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pydoc_data.topics import topics
 
 import pytest
@@ -33,8 +33,7 @@ def stack() -> Iterator[Trial]:
         yield up
 
 
-async def put_topics(client: Client) -> None:
-    """Puts the documents that the questions of these tests are about."""
+async def _put_topics(client: Client) -> None:
     for name in TOPICS:
         await client.put_document(
             topics[name].encode(),
@@ -47,8 +46,14 @@ async def put_topics(client: Client) -> None:
 
 
 @pytest.fixture(scope="session")
+def put_topics() -> Callable[[Client], Awaitable[None]]:
+    """Puts the documents that the questions of these tests are about: `await put_topics(client)`."""
+    return _put_topics
+
+
+@pytest.fixture(scope="session")
 async def client(stack: Trial) -> AsyncIterator[Client]:
     """A client of it, with a few documents put."""
     async with Client.connect(stack.endpoints) as connected:
-        await put_topics(connected)
+        await _put_topics(connected)
         yield connected
