@@ -17,7 +17,8 @@ from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
 from headrace_embedder import translate
-from headrace_embedder.handlers import EmbeddedChunk, embed_document, embed_question
+from headrace_embedder.domain import EmbeddedChunk
+from headrace_embedder.handlers import embed_document, embed_question
 from headrace_embedder.ports import Chunker, Embedder
 
 #: What an event holds beside the chunks: the document's names and the record's headers, generously.

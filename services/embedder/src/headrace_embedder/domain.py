@@ -52,3 +52,11 @@ class Chunk:
         """About how many bytes it takes in an event, its vector left out."""
         # 64: tags, lengths and the counts around the text.
         return 64 + sum(len(part.encode()) + 4 for part in (*self.headings, self.text))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EmbeddedChunk:
+    """A chunk with its vector."""
+
+    chunk: Chunk
+    vector: Vector

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_embedder.domain import Chunk, Vector
+from headrace_embedder.domain import EmbeddedChunk, Vector
 from headrace_embedder.ports import Chunker, Embedder
 
 #: So few texts are a question's worth and go before documents; more wait their turn.
 FEW = 8
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EmbeddedChunk:
-    """A chunk with its vector."""
-
-    chunk: Chunk
-    vector: Vector
 
 
 async def embed_question(text: str, *, embedder: Embedder) -> Vector:

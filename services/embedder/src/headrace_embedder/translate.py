@@ -17,8 +17,7 @@ from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
 from headrace_privacy import Text, Tier, protect, reveal
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_embedder.domain import Identity, Vector
-from headrace_embedder.handlers import EmbeddedChunk
+from headrace_embedder.domain import EmbeddedChunk, Identity, Vector
 
 MOST_TEXTS = 256
 LONGEST_TEXT = 100_000
