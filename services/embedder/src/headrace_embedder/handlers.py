@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_embedder.domain import EmbeddedChunk, Vector
+from headrace_embedder.domain import Chunk, EmbeddedChunk, Vector
 from headrace_embedder.ports import Chunker, Embedder
 
 #: So few texts are a question's worth and go before documents; more wait their turn.
