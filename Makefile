@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MANIFESTS := $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml)
 PACKAGES := $(MANIFESTS:/pyproject.toml=)
-SOURCES := libs services deploy/embedded tests bench docs protos/generate.py
+SOURCES := libs services deploy tests bench docs protos/generate.py conftest.py
 
 help: ## Show what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,6 +43,14 @@ check: setup ## Hold the shape: format, lint, types, imports, contracts, generat
 test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
 	@$(BIN)/pytest
 
+bench: setup .venv/.bench ## Measure each part beside a peer; BENCH="--quick" or BENCH="--only query" for less
+	@$(BIN)/python -m bench $(BENCH)
+
+.venv/.bench: requirements/bench.txt .venv/.installed
+	@echo "==> Installing the peers that are measured beside us"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/bench.txt
+	@touch $@
+
 up: setup ## Bring up Kafka, PostgreSQL and every service, and leave them running
 	@$(BIN)/headrace up
 
@@ -70,4 +78,4 @@ traces: setup .traces-venv/.installed ## Open Arize Phoenix on the spans that ar
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup check test up down status demo doctor traces lock
+.PHONY: help setup check test bench up down status demo doctor traces lock

@@ -17,6 +17,7 @@ import yaml
 
 PROTOS = Path(__file__).parent
 GENERATED = PROTOS / "gen"
+FRESH = PROTOS / "gen.new"
 
 HEADER = '''"""The topics, made from protos/topics by protos/generate.py."""
 
@@ -57,7 +58,7 @@ class Topic(Generic[M]):
 
 def compile_messages() -> None:
     files = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("headrace/**/*.proto"))
-    out = GENERATED.relative_to(PROTOS)
+    out = FRESH.relative_to(PROTOS)
     arguments = [f"--{plugin}={out}" for plugin in ("python_out", "grpc_python_out")]
     arguments += [f"--{plugin}=quiet:{out}" for plugin in ("mypy_out", "mypy_grpc_out")]
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *arguments, *files]
@@ -66,7 +67,7 @@ def compile_messages() -> None:
 
 def write_topics() -> None:
     topics = [yaml.safe_load(p.read_text()) for p in sorted(PROTOS.glob("topics/*.yaml"))]
-    (GENERATED / "headrace" / "topics.py").write_text(
+    (FRESH / "headrace" / "topics.py").write_text(
         _imports(topics) + "\n".join(_constant(t) for t in topics) + _all(topics)
     )
 
@@ -106,9 +107,16 @@ def _all(topics: list[dict[str, Any]]) -> str:
     return f"\n#: Every topic, dead letters not counted.\nALL: tuple[Topic[Any], ...] = ({names})\n"
 
 
-if __name__ == "__main__":
-    shutil.rmtree(GENERATED, ignore_errors=True)
-    GENERATED.mkdir()
+def replace_generated() -> None:
+    """Puts the new package in the old one's place only once it is whole: a mistake in a contract breaks nothing."""
     compile_messages()
     write_topics()
-    (GENERATED / "headrace" / "py.typed").touch()
+    (FRESH / "headrace" / "py.typed").touch()
+    shutil.rmtree(GENERATED, ignore_errors=True)
+    FRESH.rename(GENERATED)
+
+
+if __name__ == "__main__":
+    shutil.rmtree(FRESH, ignore_errors=True)
+    FRESH.mkdir()
+    replace_generated()
