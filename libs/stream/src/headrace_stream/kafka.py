@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -310,7 +310,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def start(self) -> None:
         """Joins the group and begins to poll."""
         await self._consumption.start()
-        self._tasks = [asyncio.create_task(self._poll_for_ever()), asyncio.create_task(self._commit_for_ever())]
+        self._tasks = [_lasting(self._poll_for_ever()), _lasting(self._commit_for_ever())]
 
     async def stop(self, drain_seconds: float) -> None:
         """Stops polling, finishes what is under way, commits, and leaves the group."""
@@ -476,7 +476,7 @@ class Watch:
         await self._consumption.start()
         if self._since_seconds:
             await self._go_back()
-        self._tasks = [asyncio.create_task(self._poll_for_ever())]
+        self._tasks = [_lasting(self._poll_for_ever())]
 
     async def stop(self, drain_seconds: float) -> None:  # noqa: ARG002 - nothing is under way between two records
         """Stops reading."""
@@ -517,6 +517,18 @@ class Watch:
             await self._watcher(message)
         except Exception as error:  # noqa: BLE001 - the edge of a consumer: one bad record must not blind its watchers
             log.error("event skipped", topic=record.topic, offset=record.offset, error=type(error).__name__)
+
+
+def _lasting(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Starts what should never end; where it does, ready() says no, and the log says why."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report)
+    return task
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("polling stopped", error=type(error).__name__)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
