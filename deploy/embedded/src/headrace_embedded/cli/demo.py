@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace_client.cli.console import notice, notices, say, say_json
+from headrace_client.cli.console import notice, notices, say, say_json, say_table
 from headrace_client.cli.options import JsonOption
 from headrace_client.cli.tracing import traced
 from headrace_client.client import Client
@@ -96,7 +96,7 @@ async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
     return {
         "documents": dict(outcomes),
         "answered": len(published) + len(asked),
-        "traces": [one.trace_id for one in asked],
+        "questions": [asdict(one) for one in asked],
         "spans": spans,
         "reconciled": agrees,
     }
@@ -147,7 +147,10 @@ def _headline(words: str) -> None:
 
 def _sum_up(facts: dict[str, Any], *, was_running: bool) -> None:
     _headline("Summary")
+    columns = ["Question", "Tier", "Grounding", "ms", "Trace"]
+    say_table(columns, [_row(question) for question in facts["questions"]])
     say(
+        "",
         f"Up in {facts['up_seconds']} s; {facts['answered']} questions answered, {facts['spans']} spans in the trace "
         f"above, {facts['memory_mib']:,} MiB for everything; {facts['seconds']} s in all.",
     )
@@ -158,6 +161,11 @@ def _sum_up(facts: dict[str, Any], *, was_running: bool) -> None:
         say("Headrace was up before, and still is.")
     else:
         say(f"Nothing is left running; what was stored stays. To go on: {command} up")
+
+
+def _row(question: dict[str, Any]) -> list[str]:
+    text = question["text"] if len(question["text"]) <= 50 else f"{question['text'][:49]}…"
+    return [text, question["tier"], question["grounding"], f"{question['total_ms']:,.0f}", question["trace_id"]]
 
 
 def _quiet_libraries() -> None:

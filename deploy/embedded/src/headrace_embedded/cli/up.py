@@ -61,8 +61,8 @@ def bring_up(home: Path, scale: dict[str, int]) -> Status:
 
     Raises EmbeddedError when it can't; nothing is left running then.
     """
-    with shown() as show:
-        if state.is_running(home):
+    if state.is_running(home):
+        with shown(state.read_status(home)) as show:
             return launch.follow(home, show, supervisor=launch.holder(home), alive=lambda: state.is_running(home))
     process = launch.launch(home, _prepare(scale), lifetime=Lifetime.OWN)
     try:

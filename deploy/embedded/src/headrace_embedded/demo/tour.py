@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import TIER_PUBLIC
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
+from headrace_client.answers import answer_json
 from headrace_client.bookkeeping import gather_facts
 from headrace_client.bus import open_reader
 from headrace_client.cli.ask import TerminalView
@@ -71,8 +72,12 @@ BY_CALL = (
 class Asked:
     """A question and what came of it."""
 
+    text: str = field(repr=False)
     query_id: str
     trace_id: str
+    tier: str
+    grounding: str
+    total_ms: float
 
 
 async def put_documents(client: Client, reference: Sequence[Topic], advance: Advance) -> Counter[str]:
@@ -87,9 +92,8 @@ async def put_documents(client: Client, reference: Sequence[Topic], advance: Adv
         outcomes["chunks"] += response.chunks
         advance()
 
-    async with asyncio.TaskGroup() as group:
-        for topic in reference:
-            group.create_task(put(topic))
+    # Not a task group: what goes wrong is to reach the command as it is, not in a group.
+    await asyncio.gather(*(put(topic) for topic in reference))
     return outcomes
 
 
@@ -157,9 +161,16 @@ async def _listening(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="latest")
     async with consumer:
         wanted = (topics.ANSWER_COMPLETED, topics.QUERY_REFUSED)
-        consumer.assign([TopicPartition(topic.name, n) for topic in wanted for n in range(topic.partitions)])
+        # Asked of the broker: the mock cluster makes topics with partitions of its own number.
+        known = {topic.name: await _partitions(consumer, topic.name) for topic in wanted}
+        consumer.assign([TopicPartition(name, n) for name, partitions in known.items() for n in partitions])
         await consumer.seek_to_end()
         yield consumer
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer.topics()
+    return consumer.partitions_for_topic(topic) or set()
 
 
 async def _read_until(expected: set[str], listener: AIOKafkaConsumer, say: Say) -> None:
@@ -198,10 +209,16 @@ async def ask(client: Client, question: Question) -> Asked:
         async for update in await stack.enter_async_context(aclosing(updates)):
             view.show(update)
             if isinstance(update, Answered):
-                asked = Asked(update.query_id, update.answer.trace_id or update.trace_id)
+                asked = _asked(question, update)
     if asked is None:
         raise NotReady("the stream ended without an answer")
     return asked
+
+
+def _asked(question: Question, update: Answered) -> Asked:
+    facts = answer_json(update.answer, query_id=update.query_id, trace_id=update.trace_id)
+    total = facts["timings_ms"].get("total", 0.0)
+    return Asked(question.text, update.query_id, facts["trace_id"], facts["tier"], facts["grounding"], total)
 
 
 async def classify(client: Client, question: Question) -> tuple[str, str]:
