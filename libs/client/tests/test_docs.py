@@ -14,7 +14,7 @@ import typer
 from headrace_client.cli.app import build_app
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "libs/client/README.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "libs/client/README.md", *sorted((ROOT / "docs").glob("[ht]*/*.md"))]
 
 #: Brought by another package.
 ELSEWHERE = {"up", "down", "status", "doctor", "demo"}
