@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,8 +48,10 @@ class Trial:
         """Ends a process and its children as a crash would, and returns its id."""
         part = self.part(name)
         process = psutil.Process(part.pid)
-        for member in [*process.children(recursive=True), process]:
-            member.send_signal(signal.SIGKILL)
+        for member in [process, *process.children(recursive=True)]:
+            # Postgres's children end by themselves when one of them does.
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(signal.SIGKILL)
         return part.pid
 
     def wait_for_another(self, name: str, killed: int) -> None:
