@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from headrace import topics
 from headrace.document.v1 import service_pb2 as documents
 from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
@@ -158,19 +158,15 @@ async def _producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
 @asynccontextmanager
 async def _listening(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
     """Gives a consumer that hears what comes to the two topics from now on."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="latest")
+    wanted = {topics.ANSWER_COMPLETED.name, topics.QUERY_REFUSED.name}
+    consumer = AIOKafkaConsumer(*wanted, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="latest")
     async with consumer:
-        wanted = (topics.ANSWER_COMPLETED, topics.QUERY_REFUSED)
-        # Asked of the broker: the mock cluster makes topics with partitions of its own number.
-        known = {topic.name: await _partitions(consumer, topic.name) for topic in wanted}
-        consumer.assign([TopicPartition(name, n) for name, partitions in known.items() for n in partitions])
+        # Where the bus makes topics by itself, they are there only some moments after they were asked for.
+        while {partition.topic for partition in consumer.assignment()} != wanted:  # noqa: ASYNC110 - tells nobody
+            await asyncio.sleep(0.1)
         await consumer.seek_to_end()
+        await asyncio.gather(*(consumer.position(partition) for partition in consumer.assignment()))
         yield consumer
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()
 
 
 async def _read_until(expected: set[str], listener: AIOKafkaConsumer, say: Say) -> None:
