@@ -1,8 +1,9 @@
 """Generation: tokens a second at 1, 8 and 16 in flight, beside transformers' `generate` one by one and llama.cpp.
 
 Each request reads a prompt of its own and writes a fixed number of tokens, so reading counts too, and nobody stops
-early. Ours and transformers run the same weights in the same dtype on the same threads; llama.cpp runs the file as it
-was published (4 bits), with as many slots. Memory is that of a process of its own that has just written with 16 in flight.
+early. Ours and transformers run the same weights in the same dtype on the same threads; llama.cpp runs the file as
+it was published (4 bits), with as many slots. Memory is that of a process of its own that has just written with 16 in
+flight.
 """
 
 from __future__ import annotations
