@@ -46,6 +46,7 @@ POSITIVES = [
     ("us-driver-license", "driver's license D1234567"),
     ("us-bank-account", "bank account 12345678901"),
     ("uk-nhs", "NHS number 9434765919"),
+    ("uk-nhs", "NHS no. is 9434765919"),
     ("uk-nino", "AB123456C"),
     ("es-nif", "12345678Z"),
     ("it-fiscal-code", "RSSMRA85T10A562S"),

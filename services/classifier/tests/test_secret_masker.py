@@ -121,6 +121,7 @@ def test_masks_the_value_that_is_assigned(masker: SecretMasker, text: str, maske
         "sk-learn-estimator-checks-and-more",
         "1234567890123456",
         "4111 1111 1111 1112",
+        "DE14 6794 9547 0823 7222 72",
         "0000 0000 0000 0000",
         "141592653589793",
         "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
@@ -134,6 +135,10 @@ def test_leaves_what_only_looks_like_a_secret(masker: SecretMasker, text: str) -
 
 def test_a_card_behind_another_group_of_digits_is_found(masker: SecretMasker) -> None:
     assert masker.mask("1234 4111 1111 1111 1111 99").text == "1234 [secret:credit-card] 99"
+
+
+def test_a_card_behind_a_code_that_only_looks_like_an_account_is_found(masker: SecretMasker) -> None:
+    assert masker.mask("AB12 4111 1111 1111 1111 99").text == "AB12 [secret:credit-card] 99"
 
 
 def test_overlapping_hits_become_one_place_named_by_the_most_specific(masker: SecretMasker) -> None:

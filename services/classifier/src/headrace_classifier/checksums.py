@@ -50,6 +50,13 @@ def _has_issuer(digits: str) -> bool:
     )
 
 
+def is_iban(characters: str) -> bool:
+    """Says whether `characters` (A-Z and 0-9) have an IBAN's length and check digits (ISO 13616, modulo 97)."""
+    if not 15 <= len(characters) <= 34:
+        return False
+    return int("".join(str(int(c, 36)) for c in characters[4:] + characters[:4])) % 97 == 1
+
+
 def entropy(value: str) -> float:
     """Returns Shannon's entropy of the characters, in bits a character; 0.0 for an empty string."""
     counts = Counter(value).values()

@@ -119,7 +119,8 @@ _CALLING = (
     r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
     r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
     r"(?: (?:me|us|him|her|them|back|at|on|now|please|the|customer|client))+"
-    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b\.?[^\d+\n.;!?]{0,24}"
+    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b"
+    r"(?:\.[ :]{0,2}|(?:[^\d+\n.;!?]|(?i:n[or]|tel)\.){0,24})"
 )
 _GAP = r"[ \x{A0}./\x{2010}-\x{2015}-]"
 
@@ -131,9 +132,13 @@ def _stands_alone(_candidate: str, before: str, behind: str) -> bool:
     return re.search(r"\w[-.,:/]?\Z|[-+]\Z", before[-2:]) is None and re.match(r"[-.,:/]?\w", behind) is None
 
 
+#: What may stand between the word and the number: of full stops only those of "no." and "nr.".
+_WITHIN_SENTENCE = r"(?:\.[ :]{0,2}|(?:[^\d\n.;!?]|(?i:n[or]|num|acct)\.){0,32}?)"
+
+
 def _said(name: str, words: str, number: str, score: float = 0.01) -> PersonalRule:
     """A rule for a number that means nothing without one of these words before it, in the same sentence."""
-    return PersonalRule(name, rf"(?i:\b(?:{words})\b)\.?[^\d\n.;!?]{{0,32}}?\b({number})\b", name, score)
+    return PersonalRule(name, rf"(?i:\b(?:{words})\b){_WITHIN_SENTENCE}\b({number})\b", name, score)
 
 
 def _shaped(name: str, pattern: str) -> PersonalRule:

@@ -13,14 +13,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace_classifier.checksums import entropy, is_card_number
+from headrace_classifier.checksums import entropy, is_card_number, is_iban
 from headrace_classifier.patterns import Resume, after, within
 
-#: Looks at what a pattern matched, and says whether it is a secret.
-Accept = Callable[[str], bool]
+#: Looks at what a pattern matched and at the few characters before and behind it, and says whether it is a secret.
+Accept = Callable[[str, str, str], bool]
 
 
-def _always(_value: str) -> bool:
+def _always(_value: str, _before: str, _behind: str) -> bool:
     return True
 
 
@@ -34,22 +34,22 @@ class SecretRule:
     resume: Resume = after
 
 
-def _is_random(value: str) -> bool:
+def _is_random(value: str, _before: str = "", _behind: str = "") -> bool:
     """A key has letters and digits and no rhythm; a name such as "sk-learn-estimator-checks" has not."""
     return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and entropy(value) >= 3.0
 
 
-def _is_key_id(value: str) -> bool:
+def _is_key_id(value: str, _before: str = "", _behind: str = "") -> bool:
     """ASIA begins words as well; of real ones 1 in 28 has no digit."""
     return not value.startswith("ASIA") or any(c.isdigit() for c in value)
 
 
-def _is_mixed(value: str) -> bool:
+def _is_mixed(value: str, _before: str = "", _behind: str = "") -> bool:
     """Random in capitals, small letters and digits alike; after a prefix as short as "AP" less could be a word."""
     return _is_random(value) and any(c.islower() for c in value) and any(c.isupper() for c in value[3:])
 
 
-def _is_json_web_token(value: str) -> bool:
+def _is_json_web_token(value: str, _before: str = "", _behind: str = "") -> bool:
     """The first part of a token is a JSON object that names its algorithm (RFC 7515, section 4)."""
     head = value.split(".", 1)[0]
     try:
@@ -59,13 +59,25 @@ def _is_json_web_token(value: str) -> bool:
     return isinstance(header, dict) and ("alg" in header or "enc" in header)
 
 
-def _is_url_password(value: str) -> bool:
+def _is_url_password(value: str, _before: str = "", _behind: str = "") -> bool:
     """Whatever stands between colon and at-sign, "password" too, except what is filled in later: `{pw}`, `$PW`."""
     return value.isalpha() or not _PLACEHOLDERS.match(value)
 
 
-def _is_card(value: str) -> bool:
-    return is_card_number("".join(c for c in value if c.isdigit()))
+def _is_card(value: str, before: str, behind: str) -> bool:
+    return is_card_number("".join(c for c in value if c.isdigit())) and not _is_in_iban(value, before, behind)
+
+
+_IBAN_HEAD = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4})*[ -]?\Z")
+_IBAN_TAIL = re.compile(r"(?:[ -]?[A-Z0-9]{4})*(?:[ -]?[A-Z0-9]{1,3}(?![A-Za-z0-9]))?")
+
+
+def _is_in_iban(value: str, before: str, behind: str) -> bool:
+    """Four groups of an account number can pass for a card; with its country and check digits around it is an IBAN."""
+    head, tail = _IBAN_HEAD.search(before), _IBAN_TAIL.match(behind)
+    if head is None or tail is None:
+        return False
+    return is_iban(re.sub("[^A-Z0-9]", "", head.group() + value + tail.group()))
 
 
 #: Whoever writes one of these means "put yours here".
@@ -81,13 +93,13 @@ _PLACEHOLDERS = re.compile(
 _CODE = re.compile(r"^(?:[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)*)(?:[(\[{].*)?[)\],;]*\Z", re.DOTALL)
 
 
-def is_secret_literal(value: str) -> bool:
+def is_secret_literal(value: str, _before: str = "", _behind: str = "") -> bool:
     """Says whether a quoted value that stands where a password belongs is one: not a placeholder, not a prompt."""
     text = value.strip()
     return len(text) >= 5 and not _PLACEHOLDERS.match(text) and not text.endswith(":") and entropy(text) >= 2.0
 
 
-def is_secret_word(value: str) -> bool:
+def is_secret_word(value: str, _before: str = "", _behind: str = "") -> bool:
     """Says whether an unquoted value that stands where a password belongs is one.
 
     It must hold both letters and something that names seldom have, and must not be code.
