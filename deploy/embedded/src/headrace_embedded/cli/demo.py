@@ -43,18 +43,19 @@ def _demo(*, quiet: bool) -> int:
     was_running = state.is_running(home)
     began = time.monotonic()
     _headline("Bringing up Kafka, PostgreSQL and the services")
-    up.bring_up(home, {})
+    bus = up.bring_up(home, {}).bus
     up_in = time.monotonic() - began
     try:
         # What is read by a program has standard output to itself.
         with contextlib.redirect_stdout(sys.stderr) if quiet else contextlib.nullcontext():
-            facts = asyncio.run(_tour(read_endpoints(home / "endpoints.json")))
+            facts = asyncio.run(_tour(read_endpoints(home / "endpoints.json"), bus=bus))
         facts["memory_mib"] = _memory(home) // 2**20
     finally:
         remaining = [] if was_running else _end(home)
     facts |= {"up_seconds": round(up_in, 1), "seconds": round(time.monotonic() - began, 1), "remaining": remaining}
     say_json(facts) if quiet else _sum_up(facts, was_running=was_running)
-    return DONE if facts["reconciled"] and not remaining else FAILED
+    settled = facts["reconciled"] or bus == "mock"
+    return DONE if settled and not remaining else FAILED
 
 
 def _end(home: Path) -> list[int]:
@@ -67,13 +68,13 @@ def _memory(home: Path) -> int:
     return sum(measuring.memory_bytes(part.pid) for part in status.parts if part.pid) if status is not None else 0
 
 
-async def _tour(endpoints: Endpoints) -> dict[str, Any]:
+async def _tour(endpoints: Endpoints, *, bus: str) -> dict[str, Any]:
     with traced(endpoints):
         async with Client.connect(endpoints) as client:
-            return await _steps(endpoints, client)
+            return await _steps(endpoints, client, bus=bus)
 
 
-async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
+async def _steps(endpoints: Endpoints, client: Client, *, bus: str) -> dict[str, Any]:
     reference = corpus.reference()
     _headline(f"Loading Python's language reference, {len(reference)} documents, as the source {corpus.SOURCE}")
     began = time.monotonic()
@@ -92,7 +93,7 @@ async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
     for name, count in report.counts.items():
         say(f"{name:<32} {count:>6,}")
     agrees = report.agrees and not report.on_the_way
-    say("Every query that was accepted ended once." if agrees else "The books do not agree: see headrace reconcile.")
+    say(_verdict(agrees, bus=bus))
     return {
         "documents": dict(outcomes),
         "answered": len(published) + len(asked),
@@ -100,6 +101,14 @@ async def _steps(endpoints: Endpoints, client: Client) -> dict[str, Any]:
         "spans": spans,
         "reconciled": agrees,
     }
+
+
+def _verdict(agrees: bool, *, bus: str) -> str:
+    if agrees:
+        return "Every query that was accepted ended once."
+    if bus == "mock":
+        return "The bus is in memory: what earlier runs put on it is gone, so their books have nothing to agree with."
+    return "The books do not agree: see headrace reconcile."
 
 
 async def _ask(client: Client, question: tour.Question) -> tour.Asked:
