@@ -113,14 +113,16 @@ class Ledger:
 
     @asynccontextmanager
     async def relaying(self, publisher: RawPublisher) -> AsyncIterator[None]:
-        """Publishes the outbox while the context is open; of several instances, one at a time does."""
-        task = asyncio.create_task(self._relay_for_ever(publisher))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """Publishes the outbox while the context is open; of several instances, one at a time does.
+
+        A relay that dies of a bug ends the context, and with it the service: rows that nobody publishes are lost time.
+        """
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._relay_for_ever(publisher))
+            try:
+                yield
+            finally:
+                task.cancel()
 
     async def _relay_for_ever(self, publisher: RawPublisher) -> None:
         while True:

@@ -21,6 +21,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 # A dead collector must not hold a process back when it stops.
 SHUTDOWN_SECONDS = 3.0
+# How long a library's line is not repeated.
+QUIET_SECONDS = 10.0
 
 
 def start_telemetry(service: str, *, instance: str, collectors: Sequence[str]) -> None:
@@ -77,11 +79,22 @@ def start_logging(service: str) -> None:
 
 
 class _ClassOnlyHandler(logging.Handler):
-    """Keeps other libraries' log lines, without their arguments: those can hold a record's payload."""
+    """Keeps other libraries' log lines, without their arguments: those can hold a record's payload.
+
+    A line that says the same again within QUIET_SECONDS is left out: a client without its broker writes ten a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str, str | None], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         template = record.msg if isinstance(record.msg, str) and record.args else "a library's message"
+        line = (record.name, template, error)
+        if record.created - self._last.get(line, 0.0) < QUIET_SECONDS:
+            return
+        self._last[line] = record.created
         # structlog knows the five standard levels only.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         structlog.get_logger().log(level, "library", logger=record.name, template=template, error=error)

@@ -101,9 +101,8 @@ class LlamaStepper:
         self._scale = self._head**-0.5
         self._eps: float = config.rms_norm_eps
         self._cos, self._sin = _rotations(model, context)
-        # A copy: the original is a window on the file, all of which stays mapped as long as one tensor does.
-        self._embedding = model.model.embed_tokens.weight.detach().clone()
-        self._norm = model.model.norm.weight.detach()
+        self._embedding = _copied(model.model.embed_tokens)
+        self._norm = _copied(model.model.norm)
         self._lm_head = _Linear(model.lm_head.weight.detach())
         self._layers = list(self._take_layers(model))
 
@@ -117,10 +116,10 @@ class LlamaStepper:
     def _take_layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         return _Layer(
-            attention_norm=layer.input_layernorm.weight.detach(),
+            attention_norm=_copied(layer.input_layernorm),
             qkv=_fused(attention.q_proj, attention.k_proj, attention.v_proj),
             out=_fused(attention.o_proj),
-            mlp_norm=layer.post_attention_layernorm.weight.detach(),
+            mlp_norm=_copied(layer.post_attention_layernorm),
             gate_up=_fused(mlp.gate_proj, mlp.up_proj),
             down=_fused(mlp.down_proj),
             keys=_zeros(self.slots, self._kv_heads, self._head, self.context, dtype=self._dtype),
@@ -233,6 +232,12 @@ class LlamaStepper:
 
 def _grouped_first(segment: Segment) -> tuple[bool, int]:
     return len(segment.tokens) > _GROUPED_TOKENS, segment.slot
+
+
+def _copied(module: Any) -> torch.Tensor:
+    """A copy: the original is a window on the file, all of which stays mapped as long as one tensor does."""
+    weight: torch.Tensor = module.weight.detach().clone()
+    return weight
 
 
 def _fused(*projections: Any) -> _Linear:
