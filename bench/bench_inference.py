@@ -63,7 +63,7 @@ def _conversation(number: int) -> list[Turn]:
 
 
 async def _speed(weights: Weights, budget: Budget) -> list[Row]:
-    tokens = budget.pick(quick=32, full=64)
+    tokens = budget.pick(quick=24, full=64)
     generator = load_generator(weights, slots=SLOTS, context=CONTEXT)
     peer = _transformers(weights, tokens)
     llama = _llama_cpp(tokens)

@@ -25,7 +25,7 @@ class Settings(StatefulSettings):
     )
     cache: Path = Field(Path(".headrace/models"), description="Where converted weights are kept.")
     slots: int = Field(16, ge=1, le=256, description="How many completions share the model at the same time.")
-    context: int = Field(1536, ge=256, le=131_072, description="The most tokens of prompt and completion together.")
+    context: int = Field(1280, ge=256, le=131_072, description="The most tokens of prompt and completion together.")
     threads: int = Field(2, ge=1, le=256, description="How many threads a step of the model may take.")
     waiting: int = Field(256, ge=0, description="How many completions may wait before callers are turned away.")
     openai_url: str = Field("", description="The server's base, for example http://127.0.0.1:8000/v1.")
