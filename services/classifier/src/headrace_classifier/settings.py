@@ -16,7 +16,7 @@ class Settings(ServiceSettings):
 
     policy: Path | None = Field(None, description="The policy's YAML file; unset takes the one that is shipped.")
     threads: int = Field(2, ge=1, le=64, description="Texts inspected at a time, of queries and of documents each.")
-    detection_seconds: float = Field(2.0, gt=0, description="How long detection may take on any text.")
+    detection_seconds: float = Field(5.0, gt=0, description="How long detection may take on any text.")
     detection_seconds_per_mebibyte: float = Field(10.0, gt=0, description="How much longer on each MiB of it.")
     queries_in_flight: int = Field(64, ge=1, description="Queries under way at a time.")
     documents_in_flight: int = Field(8, ge=1, description="Documents under way at a time.")
