@@ -21,8 +21,8 @@ setup: .venv/.installed protos/gen/.made ## Make .venv, with every dependency pi
 	@touch $@
 
 .venv/.installed: .venv/bin/uv requirements/dev.txt $(MANIFESTS)
-	@echo "==> Installing the pinned dependencies (about 6 GB on disk, torch and its CUDA packages most of it)"
-	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
+	@echo "==> Installing the pinned dependencies (about 6 GB on disk, torch and its CUDA packages most of it; some minutes the first time)"
+	@if [ -t 2 ]; then loud=; else loud=--quiet; fi; $(BIN)/uv pip sync $$loud --python $(BIN)/python --require-hashes requirements/dev.txt
 	@echo "==> Installing Headrace's own packages in place"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
