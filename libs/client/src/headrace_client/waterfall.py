@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-#: A span that covers this share of the trace waits for the others: it does not count as work when gaps are looked for.
+#: A span with children that covers this share of the trace waits for them: it is no work when gaps are looked for.
 _WAITING = 0.9
 
 #: Clocks of two machines that agree this well are not worth a word, in milliseconds.
@@ -172,13 +172,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _idle(spans: Iterable[WaterfallSpan], axis: _Axis) -> int:
-    """Nanoseconds in which no span ran, those not counted that merely wait for the rest."""
+def _idle(spans: Sequence[WaterfallSpan], axis: _Axis) -> int:
+    """Nanoseconds in which no span ran, those not counted that merely wait for others: long ones with children."""
     whole = axis.end_ns - axis.start_ns
-    everything = sorted((s.start_ns, _end(s)) for s in spans)
-    working = [(start, end) for start, end in everything if end - start < _WAITING * whole] or everything
+    parents = {s.parent_id for s in spans}
+    working = [s for s in spans if s.span_id not in parents or _end(s) - s.start_ns < _WAITING * whole]
     idle, reached = 0, axis.start_ns
-    for start, end in [*working, (axis.end_ns, axis.end_ns)]:
+    for start, end in [*sorted((s.start_ns, _end(s)) for s in working), (axis.end_ns, axis.end_ns)]:
         idle += max(0, start - reached)
         reached = max(reached, end)
     return idle

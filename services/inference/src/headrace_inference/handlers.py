@@ -12,7 +12,7 @@ from headrace_inference.domain import Answer, Cited, Grounding, Question, Spent,
 from headrace_inference.grounding import Checker, Source, about
 from headrace_inference.ports import Model, Writing
 from headrace_inference.prompting import conversation, fit, room_for_passages
-from headrace_inference.terms import without_markers
+from headrace_inference.terms import without_addresses, without_markers
 
 NOT_IN_SOURCES = "The sources don't say."
 MOST_SENTENCES = 4
@@ -53,7 +53,7 @@ async def answer_question(question: Question, variant: Variant, *, model: Model,
     """
     draft = _Draft(emit)
     sources = [Source(p.text, p.about, p.similarity, p.collection) for p in question.passages]
-    checker = Checker(question.text, sources)
+    checker = Checker(without_addresses(question.text), sources)
     if not checker.is_answerable:
         return await _refuse(question, draft, Spent())
     spent = await _write(question, variant, checker, draft, model=model, sources=sources)
@@ -66,7 +66,7 @@ async def _write(
     question: Question, variant: Variant, checker: Checker, draft: _Draft, *, model: Model, sources: Sequence[Source]
 ) -> Spent:
     """The model's own sentences for as long as they are supported. It is stopped at the first that is not."""
-    relevant = {id(s) for s in about(question.text, sources)}
+    relevant = {id(s) for s in about(without_addresses(question.text), sources)}
     passages = [p for p, s in zip(question.passages, sources, strict=True) if id(s) in relevant]
     room = room_for_passages(question.text, variant, count=model.count, window=model.window)
     texts = fit(passages, variant, count=model.count, room=room)

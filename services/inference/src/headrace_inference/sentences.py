@@ -67,5 +67,6 @@ def is_prose(sentence: str) -> bool:
         and sentence[-1] in ".!?)\"'”"
         and (sentence[0].isupper() or sentence[0] in "\"'`“*_")
         and letters >= 0.75 * len(sentence)
+        and not sentence.startswith("**")  # "**PEP 3104** - Access to Names": a reference
         and not _NOT_PROSE.search(sentence)
     )

@@ -13,6 +13,8 @@ _TOKEN = re.compile(
     r"|\.\.\.|[-+*/%@&|^<>=!~]+="
 )
 _MARKER = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
+# An e-mail address, or what the classifier puts in a secret's place.
+_ADDRESS = re.compile(r"\[secret:[a-z0-9-]+\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 # Words that carry no claim of their own.
 STOP_WORDS = frozenset(
@@ -59,6 +61,11 @@ def stem(word: str) -> str:
 def without_markers(text: str) -> str:
     """Text without citation marks such as "[2]"."""
     return _MARKER.sub("", text)
+
+
+def without_addresses(text: str) -> str:
+    """A question without e-mail addresses and masked secrets: they say who asks, not what is asked."""
+    return _ADDRESS.sub(" ", text)
 
 
 def tokens(text: str) -> list[str]:

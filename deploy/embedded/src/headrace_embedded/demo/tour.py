@@ -63,7 +63,7 @@ BY_CALL = (
     Question("The sources don't know this", "Who won the football world cup in 1998?"),
     Question(
         "This one carries an e-mail address and a key: it becomes tier 2, and the key is masked",
-        "My address is ada@analytical-engines.net and my key is AKIAIOSFODNN7EXAMPLQ. How do I raise an exception?",
+        "ada@analytical-engines.net, AKIAIOSFODNN7EXAMPLQ: what does the raise statement do?",
     ),
 )
 
