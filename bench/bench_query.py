@@ -43,10 +43,27 @@ async def _rows(budget: Budget) -> list[Row]:
             "HEADRACE_INFERENCE_MODEL": instant_model.MODEL,
         }
         with running(model) as trial:
-            return await _measure(trial, count)
+            found, traced = await _measure(trial, count)
+        with running({**model, "OTEL_SDK_DISABLED": "true"}) as trial:
+            untraced = await _per_second(trial, count)
+    return [*found, _tracing(traced, untraced)]
 
 
-async def _measure(trial: Trial, count: int) -> list[Row]:
+def _tracing(traced: float, untraced: float) -> Row:
+    return Row(GROUP, "throughput with every query traced", traced, untraced, "queries/s", traced / untraced, goal=0.95,
+               note="peer: the same without spans; 8 in flight; one run each, after each other")  # fmt: skip
+
+
+async def _per_second(trial: Trial, count: int) -> float:
+    async with Client.connect(trial.endpoints) as client:
+        await _put(client)
+        await _ask_many(client, count=40, in_flight=8)
+        start = time.perf_counter()
+        await _ask_many(client, count=count, in_flight=8)
+        return count / (time.perf_counter() - start)
+
+
+async def _measure(trial: Trial, count: int) -> tuple[list[Row], float]:
     found: list[Row] = []
     async with Client.connect(trial.endpoints) as client:
         await _put(client)
@@ -60,7 +77,7 @@ async def _measure(trial: Trial, count: int) -> list[Row]:
         Row(GROUP, "memory of all processes", memory, None, "GiB", None, goal=6.0, higher_is_better=False,
             goal_of="ours", note="shared pages counted once; without a language model")
     )  # fmt: skip
-    return found
+    return found, await _per_second(trial, count)
 
 
 def _compare(ours: list[float], hops: list[float], in_flight: int) -> list[Row]:
