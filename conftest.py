@@ -46,7 +46,7 @@ async def kafka(kafka_server: KafkaServer) -> str:
 
 @pytest_asyncio.fixture
 async def fresh_kafka(kafka: str) -> str:
-    """The same broker, with every topic of the contracts empty and no consumer group known."""
+    """The same broker, with every topic of the contracts empty."""
     await testing.renew_topics(kafka)
     return kafka
 

@@ -93,10 +93,11 @@ class Running:
             async with asyncio.timeout(SECONDS):
                 while not until([message for message, _ in read]):
                     record = await consumer.getone()
-                    headers = {name: value.decode() for name, value in record.headers}
+                    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+                    if headers.get("ce_tenant") != self.tenant:
+                        continue
                     # What the relay published just before a crash it publishes again: same id, as every reader knows.
-                    is_new = headers["ce_id"] not in {other["ce_id"] for _, other in read}
-                    if is_new and headers.get("ce_tenant") == self.tenant:
+                    if headers["ce_id"] not in {other["ce_id"] for _, other in read}:
                         read.append((topic.message.FromString(record.value), headers))
         finally:
             await consumer.stop()

@@ -99,14 +99,13 @@ async def create_topic(bootstrap: str, name: str, *, partitions: int = 8) -> str
 
 
 async def renew_topics(bootstrap: str) -> None:
-    """Empties every topic of the contracts and forgets all consumer groups that nobody is in.
+    """Empties every topic of the contracts. Consumer groups go on from where they are, which is the end.
 
     Records are deleted rather than topics: a topic that is deleted and made again at once can end up deleted.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await _forget_groups(admin)
         every = [TopicPartition(t.name, n) for t in topics.every_topic() for n in range(t.partitions)]
         await _empty(admin, every)
     finally:
@@ -123,9 +122,3 @@ async def _empty(admin: Any, partitions: list[TopicPartition]) -> None:
         else:
             return
     raise NotReady("Kafka's new topics have no leaders after 10 s")
-
-
-async def _forget_groups(admin: Any) -> None:
-    groups = [group for group, *_ in await admin.list_consumer_groups()]
-    if groups:
-        await admin.delete_consumer_groups(groups)

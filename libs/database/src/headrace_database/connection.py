@@ -137,11 +137,19 @@ async def _create_pool(
                     command_timeout=STATEMENT_SECONDS,
                     server_settings={"search_path": f"{schema},public", "application_name": f"headrace-{schema}"},
                     init=prepare,
+                    reset=_nothing,
                 )
         except Unavailable:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.2)
+
+
+async def _nothing(_: object) -> None:
+    """Leaves a connection as it is when it goes back: all we set is local to a transaction, which has ended.
+
+    asyncpg's own reset is a round trip, and every transaction would wait for it.
+    """
 
 
 async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:

@@ -96,6 +96,10 @@ class Bus:
         """Returns once Kafka has all events, in order for each key. Raises Unavailable("kafka") if in doubt."""
         await self._producer.publish(events)
 
+    async def publish_soon(self, event: Event[Any]) -> None:
+        """Publishes without waiting for Kafka, in order with what this bus publishes; for what may be lost."""
+        await self._producer.send_soon(event)
+
     async def send_raw(self, records: Sequence[tuple[str, bytes, bytes, Mapping[str, str]]]) -> None:
         """As publish, for (topic, key, value, headers) encoded before: what a ledger's relay sends."""
         await self._producer.send_raw(records)
@@ -182,6 +186,13 @@ class Producer:
             await self._replace()
             raise Unavailable("kafka") from error
 
+    async def send_soon(self, event: Event[Any]) -> None:
+        """Hands an event over; whether it arrives is nobody's concern."""
+        with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            async with asyncio.timeout(SEND_SECONDS):
+                acknowledgement = await self._send(await self._open(), event)
+                acknowledgement.add_done_callback(_forget)
+
     async def close(self) -> None:
         """Sends what is left, in bounded time."""
         producer, self._producer = self._producer, None
@@ -216,6 +227,12 @@ class Producer:
         """Drops the producer: once its sequence numbers broke it stays broken (aiokafka's issue 1017)."""
         async with self._opening:
             await self.close()
+
+
+def _forget(acknowledgement: asyncio.Future[Any]) -> None:
+    """Looks at an error so that asyncio does not complain that nobody did."""
+    if not acknowledgement.cancelled():
+        acknowledgement.exception()
 
 
 async def _start_or_stop(producer: AIOKafkaProducer) -> None:

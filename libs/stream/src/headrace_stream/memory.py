@@ -66,6 +66,10 @@ class MemoryBus:
         """As Bus.publish."""
         self.published.extend(events)
 
+    async def publish_soon(self, event: Event[Any]) -> None:
+        """As Bus.publish_soon."""
+        self.published.append(event)
+
 
 def delivered(
     message: M,

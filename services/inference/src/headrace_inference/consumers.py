@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -27,8 +26,8 @@ from headrace_inference.ports import AnswerIndex, Answers, Model
 class Publisher(Protocol):
     """What takes chunks to the bus at once."""
 
-    async def publish(self, *events: Event[Any]) -> None:
-        """Returns once the bus has all of them."""
+    async def publish_soon(self, event: Event[Any]) -> None:
+        """Hands an event over without waiting for the bus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +116,5 @@ class _Chunks:
 
     async def _publish(self, message: Any) -> None:
         event = self.delivery.follow(topics.ANSWER_CHUNK, message, tier=self.tier, ordinal=self.index)
-        with suppress(Unavailable):  # a chunk may be lost, the answer is not
-            await self.publisher.publish(event)
+        # A chunk may be lost, the answer is not: nothing waits for the bus here.
+        await self.publisher.publish_soon(event)
