@@ -1,6 +1,7 @@
 """The door: takes queries and documents in, and hands answers back.
 
-owns      how each query and each document stands (queries, sources, documents, submissions); never their text
+owns      how each query and each document stands (queries, sources, documents, submissions), and each answer as it was
+          given, its question masked; never a question as it was submitted, never a document's text
 consumes  query.submitted, document.submitted, answer.chunk, answer.completed, document.indexed, and the dead letters of
           the way between
 emits     query.accepted, query.refused, document.accepted, document.refused
