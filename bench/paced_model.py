@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that answers at once: what is measured around it is Headrace's own time."""
+"""An OpenAI-compatible server that answers after a fixed time, without work: the rest is Headrace's own time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MODEL = "instant"
+MODEL = "paced"
+# How long each answer takes, in seconds. With queries one after the other it would otherwise be measured how many
+# queries the processor can take, not what one of them waits for.
+SECONDS = 0.25
 # A sentence of the document that the question is about, so that the answer is found grounded.
 ANSWER = (
     "When the nonlocal statement is used, names refer to previously bound variables in the nearest enclosing scope [1]."
@@ -19,7 +22,7 @@ ANSWER = (
 @contextmanager
 def serving() -> Iterator[str]:
     """Serves in a process of its own, on a free port of the loopback interface, and gives the base address."""
-    command = [sys.executable, "-m", "bench.instant_model"]
+    command = [sys.executable, "-m", "bench.paced_model"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""
@@ -39,6 +42,8 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         while head := await _head(reader):
             length = next((int(line[15:]) for line in head if line.lower().startswith("content-length:")), 0)
             body = await reader.readexactly(length)
+            if body:
+                await asyncio.sleep(SECONDS)
             writer.write(_respond(head[0], body))
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
