@@ -94,3 +94,11 @@ class Unavailable(Failure):
     def __init__(self, dependency: str) -> None:
         super().__init__(f"{dependency} cannot be reached")
         self.dependency = dependency
+
+
+def place_of(error: BaseException) -> str:
+    """Returns where a bug was raised, "file:line": what may be logged of it, never its text."""
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "unknown"

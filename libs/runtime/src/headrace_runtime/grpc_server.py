@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from headrace_telemetry.tracing import describe, extract, fail, span, trace_id
 from opentelemetry.trace import Span, SpanKind
 
-from headrace_runtime.errors import Conflict, Failure, TooLate
+from headrace_runtime.errors import Conflict, Failure, TooLate, place_of
 from headrace_runtime.grpc_errors import internal_status, status_of
 
 log = structlog.get_logger()
@@ -117,19 +117,11 @@ def _settle(current: Span, error: Exception) -> grpc.Status:
     if isinstance(failure, Failure):
         status = status_of(failure)
     else:
-        log.error("call failed", error=type(error).__name__, at=_place(error))
+        log.error("call failed", error=type(error).__name__, at=place_of(error))
         status = internal_status(trace_id())
     fail(current, type(failure).__name__)
     describe(current, {"rpc.status_code": status.code.name})
     return status
-
-
-def _place(error: BaseException) -> str:
-    """Where a bug was raised, file and line: never its text."""
-    traceback = error.__traceback__
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "unknown"
 
 
 @dataclass(frozen=True, slots=True)

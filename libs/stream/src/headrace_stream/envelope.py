@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid5
 
 from google.protobuf.message import Message
@@ -66,6 +66,16 @@ class Event(Generic[M]):
         }
 
 
+class Details(TypedDict, total=False):
+    """What may differ between an event and its cause. `ordinal` tells apart several events on one topic."""
+
+    key: str
+    tenant: str
+    tier: Tier
+    correlation_id: str
+    ordinal: int
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """Where a record came from and what its headers say, before its value is looked at."""
@@ -97,31 +107,21 @@ class Arrival:
         """The tier as the header has it; a missing or unknown one is the strictest."""
         return Tier.from_label(self.headers.get("ce_dataclassification", ""))
 
-    def event(
-        self,
-        topic: Topic[N],
-        message: N,
-        *,
-        key: str | None = None,
-        tenant: str | None = None,
-        tier: Tier | None = None,
-        correlation_id: str | None = None,
-        ordinal: int = 0,
-    ) -> Event[N]:
+    def event(self, topic: Topic[N], message: N, **details: Unpack[Details]) -> Event[N]:
         """Makes an event that this one causes. Its id is derived, so a replay makes the same event again.
 
-        `ordinal` tells apart several events on one topic. What is not given is taken over from the cause.
+        What is not given in `details` is taken over from the cause.
         """
         return Event(
             topic=topic,
             message=message,
-            key=self.key if key is None else key,
-            event_id=derived_id(self.event_id, self.service, topic.name, ordinal),
+            key=details.get("key", self.key),
+            event_id=derived_id(self.event_id, self.service, topic.name, details.get("ordinal", 0)),
             source=self.service,
-            correlation_id=self.correlation_id if correlation_id is None else correlation_id,
+            correlation_id=details.get("correlation_id", self.correlation_id),
             causation_id=str(self.event_id),
-            tenant=self.tenant if tenant is None else tenant,
-            tier=self.tier if tier is None else tier,
+            tenant=details.get("tenant", self.tenant),
+            tier=details.get("tier", self.tier),
         )
 
 
@@ -162,21 +162,9 @@ class Delivery(Generic[M]):
         """When the service took the record."""
         return self.arrival.received_at
 
-    def follow(
-        self,
-        topic: Topic[N],
-        message: N,
-        *,
-        key: str | None = None,
-        tenant: str | None = None,
-        tier: Tier | None = None,
-        correlation_id: str | None = None,
-        ordinal: int = 0,
-    ) -> Event[N]:
+    def follow(self, topic: Topic[N], message: N, **details: Unpack[Details]) -> Event[N]:
         """As Arrival.event."""
-        return self.arrival.event(
-            topic, message, key=key, tenant=tenant, tier=tier, correlation_id=correlation_id, ordinal=ordinal
-        )
+        return self.arrival.event(topic, message, **details)
 
 
 @dataclass(frozen=True, slots=True)

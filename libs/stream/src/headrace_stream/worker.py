@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol
 
 import structlog
 from headrace.topics import Topic
-from headrace_runtime.errors import Conflict, Failure, Overloaded, Rejected, Unavailable
+from headrace_runtime.errors import Conflict, Failure, Overloaded, Rejected, Unavailable, place_of
 from headrace_telemetry.metrics import counter, histogram, up_down_counter
 from headrace_telemetry.tracing import describe, extract, fail, link_to, span
 from opentelemetry.trace import SpanKind
@@ -218,7 +218,7 @@ class Worker(Generic[M]):
             topic=record.topic,
             offset=record.offset,
             error=type(error).__name__,
-            at=_place(error),
+            at=place_of(error),
         )
         arrival = self._arrival(record, attempt)
         with span(f"process {record.topic}", kind=SpanKind.CONSUMER, parent=arrival.context) as current:
@@ -285,11 +285,3 @@ def _position(record: Record) -> Position:
 def group_of(service: str, topic: str) -> str:
     """Returns the consumer group of a service on a topic: one each, so that one topic's lag never holds up another."""
     return f"headrace.{service}.{topic}"
-
-
-def _place(error: BaseException) -> str:
-    """Where a bug was raised, file and line: never its text."""
-    traceback = error.__traceback__
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "unknown"
