@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from headrace_database import Database, open_database
-from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -25,11 +20,7 @@ def tenant() -> str:
 @pytest_asyncio.fixture(scope="module")
 async def schema(database: testing.Database) -> testing.Database:
     """A fresh database with the service's schema, nothing in it."""
-    connection = await asyncpg.connect(database.superuser)
-    try:
-        await migrate(connection, schema="ingest", migrations=migrations_of("ingest", root=ROOT))
-    finally:
-        await connection.close()
+    await database.migrate("ingest")
     return database
 
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from headrace_database import Database, open_database
-from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest_asyncio.fixture(scope="module")
 async def schema(database: testing.Database) -> testing.Database:
     """A fresh database with the retriever's schema, nothing indexed."""
-    connection = await asyncpg.connect(database.superuser)
-    try:
-        await migrate(connection, schema="retriever", migrations=migrations_of("retriever", root=ROOT))
-    finally:
-        await connection.close()
+    await database.migrate("retriever")
     return database
 
 

@@ -15,8 +15,10 @@ import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import NotLeaderForPartitionError
+from headrace_database.migrations import migrate, migrations_of
 
 from headrace_embedded.errors import NotReady
+from headrace_embedded.house import CHECKOUT
 from headrace_embedded.servers import provision, topics
 from headrace_embedded.servers.postgres import PostgresServer
 
@@ -54,6 +56,14 @@ class Database:
     def dsn(self, service: str) -> str:
         """The address that the service itself connects with."""
         return self.server.dsn(self.name, role=provision.role_of(service))
+
+    async def migrate(self, service: str) -> None:
+        """Makes the service's tables, with nothing in them."""
+        connection = await asyncpg.connect(self.superuser)
+        try:
+            await migrate(connection, schema=service, migrations=migrations_of(service, root=CHECKOUT))
+        finally:
+            await connection.close()
 
 
 async def open_database(server: PostgresServer, name: str) -> Database:
