@@ -1,4 +1,4 @@
-"""Makes the package `headrace` from the contracts: messages, gRPC stubs, their types, and the table of topics.
+"""Makes the package `headrace` from the contracts: messages, gRPC stubs, their types, the topics and who may call what.
 
     python protos/generate.py
 
@@ -107,10 +107,58 @@ def _all(topics: list[dict[str, Any]]) -> str:
     return f"\n#: Every topic, dead letters not counted.\nALL: tuple[Topic[Any], ...] = ({names})\n"
 
 
+ACCESS_HEADER = '''"""Who may call what, made from protos/access.yaml by protos/generate.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call one method, and which of the request's fields their token decides.
+
+    roles: as tokens name them, "service:retriever" for a service. tenant, subject: the field's path, "question.tenant",
+    or "". everybody: whether a token of all tenants may leave the tenant out.
+    """
+
+    roles: frozenset[str]
+    tenant: str
+    subject: str
+    everybody: bool
+
+
+'''
+
+
+def write_access() -> None:
+    table = yaml.safe_load((PROTOS / "access.yaml").read_text())
+    (FRESH / "headrace" / "access.py").write_text(
+        ACCESS_HEADER
+        + f"#: What each role is.\nROLES: dict[str, str] = {table['roles']!r}\n\n"
+        + f"#: Services that are called without a token.\nOPEN: frozenset[str] = frozenset({table['open']!r})\n\n"
+        + '#: By full name, "headrace.query.v1.QueryService/Ask". What is not here is called by nobody.\n'
+        + "METHODS: dict[str, Access] = {\n"
+        + "".join(
+            _access(f"{service}/{name}", entry)
+            for service, names in table["methods"].items()
+            for name, entry in names.items()
+        )
+        + "}\n"
+    )
+
+
+def _access(method: str, entry: dict[str, Any]) -> str:
+    tenant, subject = entry.get("tenant", ""), entry.get("subject", "")
+    roles, everybody = sorted(entry["roles"]), entry.get("everybody", False)
+    return f"    {method!r}: Access(frozenset({roles!r}), {tenant!r}, {subject!r}, {everybody}),\n"
+
+
 def replace_generated() -> None:
     """Puts the new package in the old one's place only once it is whole: a mistake in a contract breaks nothing."""
     compile_messages()
     write_topics()
+    write_access()
     (FRESH / "headrace" / "py.typed").touch()
     shutil.rmtree(GENERATED, ignore_errors=True)
     FRESH.rename(GENERATED)
