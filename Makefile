@@ -27,7 +27,7 @@ setup: .venv/.installed protos/gen/.made ## Make .venv, with every dependency pi
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
-protos/gen/.made: .venv/.installed protos/generate.py $(shell find protos/headrace protos/topics -type f)
+protos/gen/.made: .venv/.installed protos/generate.py protos/access.yaml $(shell find protos/headrace protos/topics -type f)
 	@echo "==> Generating the messages and gRPC stubs from protos/"
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python protos/generate.py
 	@touch $@
