@@ -1,7 +1,31 @@
-"""Tiers, and text that never prints itself."""
+"""Tiers, text that never prints itself, and what seals it."""
 
+from headrace_privacy.owners import Owner, OwnerKind, owner_of_document, owner_of_query
+from headrace_privacy.sealing import DataKey, Erased, Opener, Seal, Tampered, is_sealed
 from headrace_privacy.text import Text
 from headrace_privacy.tier import Tier, strictest
+from headrace_privacy.vault import Keyring, Vault
 from headrace_privacy.wire import Sealed, protect, protect_vector, reveal, reveal_vector
 
-__all__ = ["Sealed", "Text", "Tier", "protect", "protect_vector", "reveal", "reveal_vector", "strictest"]
+__all__ = [
+    "DataKey",
+    "Erased",
+    "Keyring",
+    "Opener",
+    "Owner",
+    "OwnerKind",
+    "Seal",
+    "Sealed",
+    "Tampered",
+    "Text",
+    "Tier",
+    "Vault",
+    "is_sealed",
+    "owner_of_document",
+    "owner_of_query",
+    "protect",
+    "protect_vector",
+    "reveal",
+    "reveal_vector",
+    "strictest",
+]
