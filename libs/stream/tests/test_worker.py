@@ -11,6 +11,7 @@ import pytest
 from headrace import topics
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
+from headrace_privacy import Erased
 from headrace_runtime.errors import Conflict, Overloaded, Rejected, Unavailable, Violation
 from headrace_stream import Delivery, Event, Refusal
 from headrace_stream.dead_letters import FAILURES_IN_A_ROW
@@ -156,6 +157,17 @@ async def test_a_rejected_record_is_answered_then_buried_at_once() -> None:
     assert [event.topic.name for event in trial.bus.published] == ["query.refused", "query.submitted.dlq"]
     assert list(trial.bus.letters[0].reasons) == ["text: empty"]
     assert (trial.finished, len(attempts)) == ([0], 3), "the answer waited for the bus"
+
+
+async def test_what_is_erased_ends_at_once_and_counts_as_no_failure() -> None:
+    async def open_it(delivery: Delivery[QuerySubmitted]) -> Sequence[Event[Any]]:
+        raise Erased("the key is destroyed")
+
+    trial = Trial(open_it)
+    await trial.run(*(Record(n) for n in range(FAILURES_IN_A_ROW + 5)))
+    assert trial.finished == list(range(FAILURES_IN_A_ROW + 5))
+    assert {letter.error for letter in trial.bus.letters} == {"Erased"}
+    assert not trial.waits
 
 
 async def test_a_dead_letter_waits_for_the_bus() -> None:

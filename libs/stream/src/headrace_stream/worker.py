@@ -3,6 +3,7 @@
 records ─▶ waiting ─▶ under way (at most `in_flight`) ─▶ finished ─▶ offset committed
                           │ Unavailable: wait, try again, take nothing new
                           │ Rejected: answered by `refuse`, dead-lettered
+                          │ Erased: dead-lettered at once, which ends the query or the document as erased
                           └ a bug: tried twice more, dead-lettered; too many in a row stop the subscription
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Generic, Protocol
 
 import structlog
 from headrace.topics import Topic
+from headrace_privacy import Erased
 from headrace_runtime.errors import Conflict, Failure, Overloaded, Rejected, Unavailable, place_of
 from headrace_telemetry.metrics import counter, histogram, up_down_counter
 from headrace_telemetry.tracing import describe, extract, fail, link_to, span
@@ -183,6 +185,10 @@ class Worker(Generic[M]):
             describe(current, _attributes(self.name, record, arrival))
             try:
                 await self._effect(record, arrival)
+            except Erased as erased:
+                describe(current, {"headrace.erased": True})
+                await self._bury(record, arrival, erased)
+                return "erased"
             except (Rejected, Conflict, CrashedRepeatedly) as failure:
                 fail(current, type(failure).__name__)
                 await self._refuse(record, arrival, failure)

@@ -70,11 +70,12 @@ Attribute = Literal[
     "headrace.variant",  # name and version of the variant
     "headrace.attempt",  # how often this event was tried, from 1
     "headrace.duplicate",  # the event had taken effect before
+    "headrace.erased",  # the event was dropped: what it is about is erased
     "headrace.cost.micro_usd",  # what an answer cost
 ]
 
 MetricName = Literal[
-    # Counter: events that a service finished, by topic and outcome (done, duplicate, dead_lettered).
+    # Counter: events that a service finished, by topic and outcome (done, refused, dead_lettered, erased).
     "headrace.events.handled",
     # Histogram, seconds: from taking an event to its effect, by topic.
     "headrace.events.duration",
