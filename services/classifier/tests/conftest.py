@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
+import pytest_asyncio
 from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.ports import Recogniser
 from headrace_classifier.secret_masker import SecretMasker
+from headrace_database import Database, open_database
+from headrace_embedded import testing
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,17 @@ def detector(recognisers: Mapping[str, Recogniser]) -> PersonalDataDetector:
 @pytest.fixture(scope="session")
 def masker() -> SecretMasker:
     return SecretMasker()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def schema(database: testing.Database) -> testing.Database:
+    """A fresh database with the service's schema, nothing in it."""
+    await database.migrate("classifier")
+    return database
+
+
+@pytest_asyncio.fixture(scope="module")
+async def opened(schema: testing.Database) -> AsyncIterator[Database]:
+    """The schema as the service itself sees it."""
+    async with open_database(schema.dsn("classifier"), schema="classifier") as database:
+        yield database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,15 +15,17 @@ from headrace.privacy.v1 import privacy_pb2
 from headrace.query.v1.events_pb2 import QueryAccepted, QueryClassified
 from headrace.query.v1.query_pb2 import Query
 from headrace_classifier.app import open_app
-from headrace_classifier.settings import Settings
+from headrace_embedded import testing
+
+from services.classifier.tests.makers import settings_of
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-async def address(kafka: str) -> AsyncIterator[str]:
+async def address(kafka: str, schema: testing.Database, tmp_path: Path) -> AsyncIterator[str]:
     """A broker that the classifier is working on. Other tests may use it too, so each looks for its own keys."""
-    async with open_app(Settings(kafka=kafka)) as service:
+    async with open_app(settings_of(kafka, schema, tmp_path)) as service:
         await service.bus.start()
         yield kafka
         await service.bus.stop(5.0)

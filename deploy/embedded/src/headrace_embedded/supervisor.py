@@ -26,6 +26,7 @@ from headrace_runtime.errors import Failure
 from headrace_runtime.health import is_serving
 
 from headrace_embedded import leftovers, ports, state
+from headrace_embedded.audit_key import ensure_audit_key
 from headrace_embedded.board import Board
 from headrace_embedded.errors import EmbeddedError, InUse
 from headrace_embedded.keepers import Instance, ServiceKeeper, end_server, keep_server, start_server
@@ -146,6 +147,9 @@ class Supervisor:
             told["DATABASE"] = self._database.dsn(provision.DATABASE, role=provision.role_of(slot.service.schema))
         if slot.service.name != "traces" and (collector := self._addresses("traces")):
             told["TRACES"] = f"http://{collector}"
+        if slot.service.name == "classifier":
+            keys = self._home / "keys"
+            told |= {"AUDIT_KEY": str(ensure_audit_key(keys)), "CHECKPOINTS": str(keys / "checkpoints")}
         ours = {f"{prefix}{name}": value for name, value in told.items()}
         return {**os.environ, **_QUIET, **slot.service.environment, **ours, state.MARK: str(self._home)}
 

@@ -7,11 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 from headrace.privacy.v1.service_pb2_grpc import add_PrivacyServiceServicer_to_server
+from headrace_database import open_database
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.service import Service
-from headrace_stream import open_bus
+from headrace_stream import Ledger, open_bus
 
+from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.policy_file import read_policy
+from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, open_inspector
 from headrace_classifier.consumers import Consumers
@@ -26,10 +29,18 @@ _WARM_UP = "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018 DE8937
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
-    """Opens everything that the classifier needs. Raises PolicyError, or Unavailable when Kafka is not there."""
+    """Opens everything that the classifier needs.
+
+    Raises PolicyError or Conflict for a file that cannot be used, Unavailable when Kafka or Postgres is not there.
+    """
     policy = read_policy(settings.policy)
+    audit = PostgresAudit(read_audit_key(settings.audit_key))
     async with AsyncExitStack() as stack:
         queries, documents = await _open_inspectors(settings, stack)
+        database = await stack.enter_async_context(open_database(settings.database, schema="classifier"))
+        ledger = Ledger(database)
+        async with database.transaction() as connection:
+            await audit.note_policy(connection, policy, now=datetime.now(UTC))
         bus = await stack.enter_async_context(open_bus(settings.kafka, service="classifier"))
         consumers = Consumers(policy, queries, documents, now=lambda: datetime.now(UTC))
         consumers.subscribe(
@@ -38,6 +49,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         servicer = Servicer(
             add_PrivacyServiceServicer_to_server, PrivacyServicer(policy, queries), "headrace.privacy.v1.PrivacyService"
         )
+        await stack.enter_async_context(ledger.relaying(bus))
         yield Service(bus=bus, servicers=[servicer])
 
 

@@ -1,0 +1,97 @@
+"""The audit log in Postgres; migrations/0001_governance.sql says what each column holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+import asyncpg
+from headrace_database import Connection
+from headrace_database.connection import statement
+from headrace_privacy import Tier
+
+from headrace_classifier.audit import Action, Entry, Row, chained
+from headrace_classifier.policy import Policy
+
+_COLUMNS = (
+    "sequence, recorded_at, action, role, actor, tenant, purpose, tier, object, records, reason, policy_version,"
+    " trace_id, hash"
+)
+_PLACES = ", ".join(f"${number}" for number in range(1, 15))
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAudit:
+    """The log. `key` is the chain's: 32 bytes that the database never sees."""
+
+    key: bytes = field(repr=False)
+
+    async def append(self, connection: Connection, entry: Entry) -> Row:
+        """Adds a row in the caller's transaction, and returns it.
+
+        Whoever appends waits for whoever appended before to end its transaction, so this comes last in one.
+        """
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace audit'))")
+        row = chained(self.key, await self._last(connection), entry=entry)
+        with statement("INSERT audit", operation="INSERT", collection="audit"):
+            await connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", *_values(row))  # noqa: S608
+        return row
+
+    async def note_policy(self, connection: Connection, policy: Policy, *, now: datetime) -> None:
+        """Records that a policy is in force, unless it was already when it was last recorded."""
+        last = await connection.fetchval(
+            "SELECT policy_version FROM audit WHERE action = 'policy.loaded' ORDER BY sequence DESC LIMIT 1"
+        )
+        if last != policy.version:
+            entry = Entry(
+                recorded_at=now,
+                action="policy.loaded",
+                role="service:classifier",
+                actor="classifier",
+                policy_version=policy.version,
+            )
+            await self.append(connection, entry)
+
+    async def _last(self, connection: Connection) -> Row | None:
+        found = await connection.fetchrow(f"SELECT {_COLUMNS} FROM audit ORDER BY sequence DESC LIMIT 1")  # noqa: S608
+        return to_row(found) if found else None
+
+
+def to_row(found: asyncpg.Record) -> Row:
+    """Reads a row."""
+    entry = Entry(
+        recorded_at=found["recorded_at"],
+        action=cast("Action", found["action"]),
+        role=found["role"],
+        actor=found["actor"],
+        tenant=found["tenant"],
+        purpose=found["purpose"],
+        tier=Tier(found["tier"]) if found["tier"] else None,
+        object=found["object"],
+        records=tuple(found["records"]),
+        reason=found["reason"],
+        policy_version=found["policy_version"],
+        trace_id=found["trace_id"],
+    )
+    return Row(found["sequence"], entry, found["hash"])
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    entry = row.entry
+    return (
+        row.sequence,
+        entry.recorded_at,
+        entry.action,
+        entry.role,
+        entry.actor,
+        entry.tenant,
+        entry.purpose,
+        int(entry.tier or 0),
+        entry.object,
+        list(entry.records),
+        entry.reason,
+        entry.policy_version,
+        entry.trace_id,
+        row.hash,
+    )
