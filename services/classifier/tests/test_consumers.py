@@ -15,12 +15,12 @@ from headrace.query.v1.events_pb2 import QueryAccepted
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
-from headrace_classifier.policy import Policy
 from headrace_classifier.ports import Inspector
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.servicer import PrivacyServicer
 from headrace_classifier.verdict import Finding, Masked
 from headrace_privacy import Tier
+from headrace_privacy.policy import Policy
 from headrace_runtime.errors import Rejected
 from headrace_stream import Event
 from headrace_stream.memory import delivered

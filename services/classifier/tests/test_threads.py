@@ -18,11 +18,11 @@ from headrace_classifier.adapters.threads import (
     open_inspector,
 )
 from headrace_classifier.handlers import classify
-from headrace_classifier.policy import Policy
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.submission import Provenance, Submission
 from headrace_classifier.verdict import Finding, FindingKind, Masked, TierReason
 from headrace_privacy import Tier
+from headrace_privacy.policy import Policy
 
 POLICY = Policy("1", {}, {})
 SUBMISSION = Submission(Provenance("demo", declared=Tier.PUBLIC), "canary-text, password=hunter2")

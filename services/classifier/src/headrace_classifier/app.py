@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from uuid import uuid4
 
+from headrace.privacy.v1.keys_pb2_grpc import add_KeyServiceServicer_to_server
 from headrace.privacy.v1.service_pb2_grpc import add_PrivacyServiceServicer_to_server
 from headrace_database import open_database
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
 
 from headrace_classifier.adapters.audit_key import read_audit_key
-from headrace_classifier.adapters.policy_file import read_policy
+from headrace_classifier.adapters.master_keys import master_keys_of
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
+from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, open_inspector
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
+from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.servicer import PrivacyServicer
 from headrace_classifier.settings import Settings
@@ -31,9 +36,9 @@ _WARM_UP = "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018 DE8937
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """Opens everything that the classifier needs.
 
-    Raises PolicyError or Conflict for a file that cannot be used, Unavailable when Kafka or Postgres is not there.
+    Raises Conflict for a file that cannot be used, Unavailable when Kafka or Postgres is not there.
     """
-    policy = read_policy(settings.policy)
+    policy = load_policy(settings.policy)
     audit = PostgresAudit(read_audit_key(settings.audit_key))
     async with AsyncExitStack() as stack:
         queries, documents = await _open_inspectors(settings, stack)
@@ -41,16 +46,28 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         ledger = Ledger(database)
         async with database.transaction() as connection:
             await audit.note_policy(connection, policy, now=datetime.now(UTC))
+        masters = master_keys_of(settings.master_key_file, settings.master_key.get_secret_value())
+        keys = PostgresKeys(database, masters, now=lambda: datetime.now(UTC), new_id=uuid4)
+        await keys.prepare()
         bus = await stack.enter_async_context(open_bus(settings.kafka, service="classifier"))
         consumers = Consumers(policy, queries, documents, now=lambda: datetime.now(UTC))
         consumers.subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
-        servicer = Servicer(
-            add_PrivacyServiceServicer_to_server, PrivacyServicer(policy, queries), "headrace.privacy.v1.PrivacyService"
-        )
+        servicers = [
+            Servicer(
+                add_PrivacyServiceServicer_to_server,
+                PrivacyServicer(policy, queries),
+                "headrace.privacy.v1.PrivacyService",
+            ),
+            Servicer(
+                add_KeyServiceServicer_to_server,
+                KeyServicer(keys, rotate=keys.rotate),
+                "headrace.privacy.v1.KeyService",
+            ),
+        ]
         await stack.enter_async_context(ledger.relaying(bus))
-        yield Service(bus=bus, servicers=[servicer])
+        yield Service(bus=bus, servicers=servicers)
 
 
 async def _open_inspectors(settings: Settings, stack: AsyncExitStack) -> tuple[ThreadedInspector, ThreadedInspector]:

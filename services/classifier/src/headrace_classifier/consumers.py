@@ -10,6 +10,7 @@ from typing import Any
 from headrace import topics
 from headrace.document.v1.document_pb2 import DocumentAccepted
 from headrace.query.v1.events_pb2 import QueryAccepted
+from headrace_privacy.policy import Policy
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Bus, Delivery, Event
 from headrace_telemetry.tracing import describe
@@ -17,7 +18,6 @@ from opentelemetry.trace import get_current_span
 
 from headrace_classifier import translate
 from headrace_classifier.handlers import classify, tier_by_provenance
-from headrace_classifier.policy import Policy
 from headrace_classifier.ports import Inspector
 
 

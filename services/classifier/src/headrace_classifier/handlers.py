@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from headrace_privacy import Text
+from headrace_privacy.policy import Policy
 
-from headrace_classifier.policy import Policy
 from headrace_classifier.ports import Inspector
 from headrace_classifier.submission import Provenance, Submission
 from headrace_classifier.tiering import decide, provenance_tier

@@ -7,10 +7,10 @@ from typing import Any
 from grpc.aio import ServicerContext
 from headrace.privacy.v1.service_pb2 import ClassifyRequest, ClassifyResponse
 from headrace.privacy.v1.service_pb2_grpc import PrivacyServiceServicer
+from headrace_privacy.policy import Policy
 
 from headrace_classifier import translate
 from headrace_classifier.handlers import classify
-from headrace_classifier.policy import Policy
 from headrace_classifier.ports import Inspector
 
 

@@ -10,9 +10,9 @@ import asyncpg
 from headrace_database import Connection
 from headrace_database.connection import statement
 from headrace_privacy import Tier
+from headrace_privacy.policy import Policy
 
 from headrace_classifier.audit import Action, Entry, Row, chained
-from headrace_classifier.policy import Policy
 
 _COLUMNS = (
     "sequence, recorded_at, action, role, actor, tenant, purpose, tier, object, records, reason, policy_version,"
@@ -40,15 +40,16 @@ class PostgresAudit:
 
     async def note_policy(self, connection: Connection, policy: Policy, *, now: datetime) -> None:
         """Records that a policy is in force, unless it was already when it was last recorded."""
-        last = await connection.fetchval(
-            "SELECT policy_version FROM audit WHERE action = 'policy.loaded' ORDER BY sequence DESC LIMIT 1"
+        last = await connection.fetchrow(
+            "SELECT policy_version, object FROM audit WHERE action = 'policy.loaded' ORDER BY sequence DESC LIMIT 1"
         )
-        if last != policy.version:
+        if last is None or tuple(last) != (policy.version, policy.sha256):
             entry = Entry(
                 recorded_at=now,
                 action="policy.loaded",
                 role="service:classifier",
                 actor="classifier",
+                object=policy.sha256,
                 policy_version=policy.version,
             )
             await self.append(connection, entry)
