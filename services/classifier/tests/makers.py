@@ -15,4 +15,10 @@ def settings_of(kafka: str, schema: testing.Database, folder: Path) -> Settings:
     key = folder / "audit.key"
     key.write_text(AUDIT_KEY.hex())
     key.chmod(0o600)
-    return Settings(kafka=kafka, database=schema.dsn("classifier"), audit_key=key, checkpoints=folder / "checkpoints")
+    return Settings(
+        kafka=kafka,
+        database=schema.dsn("classifier"),
+        audit_key=key,
+        checkpoints=folder / "checkpoints",
+        master_key_file=folder / "master.json",
+    )
