@@ -33,6 +33,8 @@ from opentelemetry.trace import SpanKind
 CANARY = "canary-hunter2"
 
 FAILURES = [
+    (errors.Unauthenticated("who asks"), "UNAUTHENTICATED", "who asks"),
+    (errors.Denied("who may"), "PERMISSION_DENIED", "who may"),
     (Rejected(Violation("text", "empty", "It is required.")), "INVALID_ARGUMENT", "text: empty"),
     (errors.NotFound("query", "7"), "NOT_FOUND", "no such query: 7"),
     (errors.Conflict("a is not b"), "FAILED_PRECONDITION", "a is not b"),

@@ -29,6 +29,7 @@ from headrace_embedded import leftovers, ports, state
 from headrace_embedded.audit_key import ensure_audit_key
 from headrace_embedded.board import Board
 from headrace_embedded.errors import EmbeddedError, InUse
+from headrace_embedded.identity import CALLERS, ensure_keys, keys_of
 from headrace_embedded.keepers import Instance, ServiceKeeper, end_server, keep_server, start_server
 from headrace_embedded.migrations import migrate_all
 from headrace_embedded.plan import Plan, ServicePlan, read_plan
@@ -70,6 +71,7 @@ class Supervisor:
         self._threads = threads
         self._bus = _open_bus(home / "kafka", plan)
         port = ports.reserve(plan.postgres_port)
+        self._keys = keys_of(home)
         self._database = postgres.open_server(home / "postgres", port, lifetime=Lifetime.PARENTS)
         self._slots = [slot for service in plan.services for slot in _slots(service, home / "logs")]
         self._board = Board(home, bus=plan.bus)
@@ -100,6 +102,7 @@ class Supervisor:
             self._board.add(slot.name, kind="service", log=slot.log)
 
     async def _bring_up(self, stopping: asyncio.Event) -> None:
+        ensure_keys(self._home)
         outcomes = await asyncio.gather(self._bring_up_bus(), self._bring_up_database(), return_exceptions=True)
         for error in (outcome for outcome in outcomes if outcome is not None):
             raise error
@@ -147,18 +150,30 @@ class Supervisor:
             told["DATABASE"] = self._database.dsn(provision.DATABASE, role=provision.role_of(slot.service.schema))
         if slot.service.name != "traces" and (collector := self._addresses("traces")):
             told["TRACES"] = f"http://{collector}"
-        if slot.service.name == "classifier":
-            keys = self._home / "keys"
-            told |= {"AUDIT_KEY": str(ensure_audit_key(keys)), "CHECKPOINTS": str(keys / "checkpoints")}
+        told |= self._keys_of(slot.service.name)
         ours = {f"{prefix}{name}": value for name, value in told.items()}
         return {**os.environ, **_QUIET, **slot.service.environment, **ours, state.MARK: str(self._home)}
+
+    def _keys_of(self, service: str) -> dict[str, str]:
+        """What a service is told of keys: whose tokens it believes, its own key, and where the classifier is."""
+        told = {"IDENTITIES": str(self._keys.identities)}
+        if (policy := self._home / "policy.yaml").exists():
+            told["POLICY"] = str(policy)
+        if service in CALLERS:
+            told["SERVICE_KEY"] = str(self._keys.service(service))
+        if service != "classifier":
+            return {**told, "CLASSIFIER": self._addresses("classifier")}
+        folder = self._keys.folder
+        ours = {"AUDIT_KEY": ensure_audit_key(folder), "CHECKPOINTS": folder / "checkpoints"}
+        ours["MASTER_KEY_FILE"] = folder / "master.json"
+        return told | {name: str(path) for name, path in ours.items()}
 
     def _addresses(self, service: str) -> str:
         return ",".join(slot.address for slot in self._slots if slot.service.name == service)
 
     def _write_endpoints(self) -> None:
         services = {service.name: self._addresses(service.name) for service in self._plan.services}
-        extra = {"bus": self._plan.bus, "supervisor": os.getpid()}
+        extra = {"bus": self._plan.bus, "supervisor": os.getpid(), "keys": str(self._keys.folder)}
         state.write_endpoints(self._home, kafka=self._bus.bootstrap, services=services, extra=extra)
 
     async def _take_down(self) -> None:

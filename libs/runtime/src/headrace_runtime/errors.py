@@ -1,6 +1,8 @@
 """The ways in which work can end other than well.
 
     Failure
+    ├── Unauthenticated  nobody knows who is asking: UNAUTHENTICATED
+    ├── Denied         the one who asks may not: dead letter; PERMISSION_DENIED
     ├── Rejected       it can never work: dead letter; INVALID_ARGUMENT with the fields
     ├── NotFound       no such thing for this tenant: NOT_FOUND
     ├── Conflict       two things that must agree don't: dead letter; FAILED_PRECONDITION
@@ -31,6 +33,7 @@ Reason = Literal[
     "unknown_value",
     "too_large",
     "unsupported",
+    "unauthenticated",
 ]
 
 
@@ -52,6 +55,14 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.field or 'message'}: {self.reason}"
+
+
+class Unauthenticated(Failure):
+    """Nobody knows who is asking; the text says what is wrong with the token, and never holds it."""
+
+
+class Denied(Failure):
+    """The one who asks may not. The text says what would be needed, and never whether anything is there."""
 
 
 class Rejected(Failure):

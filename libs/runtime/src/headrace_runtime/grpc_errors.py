@@ -10,11 +10,13 @@ from grpc_status import rpc_status
 from headrace_runtime.errors import (
     Aborted,
     Conflict,
+    Denied,
     Failure,
     NotFound,
     Overloaded,
     Rejected,
     TooLate,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -36,6 +38,8 @@ def _to_status(status: status_pb2.Status) -> grpc.Status:
 
 
 _CODES: dict[type[Failure], int] = {
+    Unauthenticated: code_pb2.UNAUTHENTICATED,
+    Denied: code_pb2.PERMISSION_DENIED,
     Rejected: code_pb2.INVALID_ARGUMENT,
     NotFound: code_pb2.NOT_FOUND,
     Conflict: code_pb2.FAILED_PRECONDITION,

@@ -18,13 +18,12 @@ from opentelemetry.trace import Span, SpanKind
 
 from headrace_runtime.errors import Conflict, Failure, TooLate, place_of
 from headrace_runtime.grpc_errors import internal_status, status_of
+from headrace_runtime.limits import MAX_MESSAGE_BYTES
 
 log = structlog.get_logger()
 
 # A call without a deadline of its own gets this one: a forgotten client must not hold a stream for ever.
 DEFAULT_DEADLINE_SECONDS = 600.0
-# A document's file may have 4 MiB, and its envelope a little more.
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 Adder = Callable[[Any, grpc.aio.Server], None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
@@ -22,6 +23,23 @@ class ServiceSettings(BaseSettings):
     )
     traces: str = Field("", description="An OTLP collector, http://host:port; empty sends no spans there.")
     drain_seconds: float = Field(15.0, ge=0, description="How long work under way may take when the service stops.")
+    identities: str = Field(
+        "",
+        description="Whose tokens are believed: the JSON Web Key Set, a path or an http(s) address. Needed to start.",
+    )
+    issuer: str = Field("headrace", min_length=1, description="The issuer that tokens must name.")
+    audience: str = Field("headrace", min_length=1, description="The audience that tokens must name.")
+    leeway_seconds: float = Field(30.0, ge=0, le=60, description="How far two clocks may be apart.")
+    service_key: Path | None = Field(
+        None, description="The service's own private key, a JWK or PEM, for its calls of other services."
+    )
+    classifier: str = Field("", description="The classifier, host:port: it has the data keys and says what is allowed.")
+    policy: Path | None = Field(None, description="The policy's YAML file; unset takes the one that is shipped.")
+    tls_certificate: Path | None = Field(None, description="The server's certificate chain, PEM; with tls_key.")
+    tls_key: Path | None = Field(None, description="The certificate's private key, PEM.")
+    tls_authority: Path | None = Field(
+        None, description="What other services' certificates are verified with, PEM; unset calls them without TLS."
+    )
 
 
 class StatefulSettings(ServiceSettings):
@@ -36,6 +54,16 @@ def load(settings: type[S]) -> S:
         return settings()
     except ValidationError as error:
         _explain(settings, error)
+
+
+def service_name(settings: ServiceSettings) -> str:
+    """Returns the service's short name, as its variables have it: "ingest"."""
+    return settings.model_config.get("env_prefix", "").removeprefix("HEADRACE_").removesuffix("_").lower()
+
+
+def variable(settings: ServiceSettings, name: str) -> str:
+    """Returns the variable that sets a setting: "HEADRACE_INGEST_IDENTITIES"."""
+    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
 
 
 def _explain(settings: type[ServiceSettings], error: ValidationError) -> NoReturn:
