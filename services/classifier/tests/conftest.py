@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -27,6 +28,12 @@ def detector(recognisers: Mapping[str, Recogniser]) -> PersonalDataDetector:
 @pytest.fixture(scope="session")
 def masker() -> SecretMasker:
     return SecretMasker()
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has."""
+    return f"t-{uuid4().hex[:12]}"
 
 
 @pytest_asyncio.fixture(scope="module")

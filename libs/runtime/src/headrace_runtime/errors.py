@@ -32,6 +32,7 @@ Reason = Literal[
     "unknown_version",
     "unknown_value",
     "too_large",
+    "out_of_range",
     "unsupported",
     "unauthenticated",
 ]

@@ -23,6 +23,7 @@ from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, open_inspector
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
+from headrace_classifier.governing import open_governance
 from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.servicer import PrivacyServicer
@@ -44,8 +45,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         queries, documents = await _open_inspectors(settings, stack)
         database = await stack.enter_async_context(open_database(settings.database, schema="classifier"))
         ledger = Ledger(database)
-        async with database.transaction() as connection:
-            await audit.note_policy(connection, policy, now=datetime.now(UTC))
+        governance = await stack.enter_async_context(open_governance(database, policy, audit))
         masters = master_keys_of(settings.master_key_file, settings.master_key.get_secret_value())
         keys = PostgresKeys(database, masters, now=lambda: datetime.now(UTC), new_id=uuid4)
         await keys.prepare()
@@ -55,6 +55,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
         servicers = [
+            *governance.servicers,
             Servicer(
                 add_PrivacyServiceServicer_to_server,
                 PrivacyServicer(policy, queries),

@@ -1,0 +1,120 @@
+"""Governance in Postgres; migrations/0001_governance.sql says what each column holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+from headrace_database import Connection, Database
+from headrace_database.connection import statement
+from headrace_privacy import Tier
+from headrace_privacy.policy import Purpose
+
+from headrace_classifier.adapters.postgres_audit import PostgresAudit
+from headrace_classifier.approvals import Decision, Grant, Revocation, Scope
+from headrace_classifier.audit import Entry
+
+
+class PostgresRegister:
+    """One transaction; see registry.Register."""
+
+    def __init__(self, connection: Connection, audit: PostgresAudit) -> None:
+        self._connection = connection
+        self._audit = audit
+
+    async def add_grant(self, grant: Grant) -> None:
+        scope = grant.scope
+        with statement("INSERT grants", operation="INSERT", collection="grants"):
+            await self._connection.execute(
+                "INSERT INTO grants (tenant, grant_id, purpose, tier, sources, reason, requested_by, requested_at,"
+                " expires_at, longest_days, policy_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                scope.tenant,
+                grant.grant_id,
+                scope.purpose,
+                scope.tier,
+                list(scope.sources),
+                grant.reason,
+                grant.requested_by,
+                grant.requested_at,
+                grant.expires_at,
+                grant.longest_days,
+                grant.policy_version,
+            )
+
+    async def hold_grant(self, grant_id: UUID) -> Grant | None:
+        with statement("SELECT grants FOR UPDATE", operation="SELECT", collection="grants"):
+            row = await self._connection.fetchrow("SELECT * FROM grants WHERE grant_id = $1 FOR UPDATE", grant_id)
+        return _grant(row) if row else None
+
+    async def change_grant(self, grant: Grant) -> None:
+        decision, revocation = grant.decision, grant.revocation
+        with statement("UPDATE grants", operation="UPDATE", collection="grants"):
+            await self._connection.execute(
+                "UPDATE grants SET approved = $3, decided_by = $4, decided_at = $5, note = $6, revoked_by = $7,"
+                " revoked_at = $8, policy_version = $9 WHERE tenant = $1 AND grant_id = $2",
+                grant.scope.tenant,
+                grant.grant_id,
+                decision.approved if decision else None,
+                decision.by if decision else None,
+                decision.at if decision else None,
+                grant.note,
+                revocation.by if revocation else None,
+                revocation.at if revocation else None,
+                grant.policy_version,
+            )
+
+    async def grant(self, grant_id: UUID) -> Grant | None:
+        with statement("SELECT grants", operation="SELECT", collection="grants"):
+            row = await self._connection.fetchrow("SELECT * FROM grants WHERE grant_id = $1", grant_id)
+        return _grant(row) if row else None
+
+    async def grants(self, *, most: int) -> Sequence[Grant]:
+        with statement("SELECT grants", operation="SELECT", collection="grants"):
+            rows = await self._connection.fetch(
+                "SELECT * FROM grants ORDER BY requested_at DESC, grant_id LIMIT $1", most
+            )
+        return [_grant(row) for row in rows]
+
+    async def approved(self, tenant: str, purpose: Purpose) -> Sequence[Grant]:
+        with statement("SELECT grants", operation="SELECT", collection="grants"):
+            rows = await self._connection.fetch(
+                "SELECT * FROM grants WHERE tenant = $1 AND purpose = $2 AND approved AND revoked_at IS NULL"
+                " ORDER BY expires_at DESC",
+                tenant,
+                purpose,
+            )
+        return [_grant(row) for row in rows]
+
+    async def record(self, entry: Entry) -> int:
+        return (await self._audit.append(self._connection, entry)).sequence
+
+
+class PostgresRegistry:
+    """Opens transactions; see registry.Registry."""
+
+    def __init__(self, database: Database, audit: PostgresAudit) -> None:
+        self._database = database
+        self._audit = audit
+
+    @asynccontextmanager
+    async def open(self, tenant: str) -> AsyncIterator[PostgresRegister]:
+        async with self._database.transaction(tenant=tenant) as connection:
+            yield PostgresRegister(connection, self._audit)
+
+
+def _grant(row: asyncpg.Record) -> Grant:
+    return Grant(
+        grant_id=UUID(int=row["grant_id"].int),
+        scope=Scope(row["tenant"], Purpose(row["purpose"]), Tier(row["tier"]), tuple(row["sources"])),
+        reason=row["reason"],
+        requested_by=row["requested_by"],
+        requested_at=row["requested_at"],
+        expires_at=row["expires_at"],
+        longest_days=row["longest_days"],
+        policy_version=row["policy_version"],
+        note=row["note"],
+        decision=Decision(row["approved"], row["decided_by"], row["decided_at"]) if row["decided_at"] else None,
+        revocation=Revocation(row["revoked_by"], row["revoked_at"]) if row["revoked_at"] else None,
+    )
