@@ -352,7 +352,8 @@ class TestPostgres(StoreSuite):
             yield PostgresDoor(opened, parser)
 
     async def test_a_tally_reads_page_by_page(self, opened: Database, tenant: str) -> None:
-        async with opened.transaction() as connection:
+        async with opened.transaction(tenant=tenant) as connection:
+            await connection.execute("INSERT INTO tenants (tenant) VALUES ($1)", tenant)
             await connection.execute(
                 "INSERT INTO queries (tenant, query_id, product, state, accepted_at, trace_id)"
                 " SELECT $1, gen_random_uuid(), 'shop', 1, now(), '' FROM generate_series(1, $2::int)",
@@ -365,7 +366,7 @@ class TestPostgres(StoreSuite):
 
     async def test_first_documents_that_come_at_once_agree_on_the_tier(self, door: Door, tenant: str) -> None:
         strict = put(tenant, "strict.md", declared_tier=3)
-        async with door.store.unit() as first:
+        async with door.store.unit(tenant=tenant) as first:
             assert (await first.apply(change_of(strict), now=NOW)).tier == Tier.TIER_2
             second = asyncio.create_task(door.submit(arrived(put(tenant, "lax.md", declared_tier=1))))
             await asyncio.sleep(0.2)
@@ -384,7 +385,7 @@ class TestPostgres(StoreSuite):
         door = PostgresDoor(opened, None)
         await door.accept(arrived(query(tenant, text=CANARY)))
         await door.submit(arrived(deletion(tenant)))
-        async with opened.transaction() as connection:
+        async with opened.transaction(tenant=tenant) as connection:
             for table in ("queries", "sources", "documents", "submissions", "inbox"):
                 rows = await connection.fetch(f"SELECT t::text FROM {table} t")
                 assert CANARY not in str(rows)

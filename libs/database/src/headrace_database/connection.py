@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
+from headrace_privacy import Tier
 from headrace_runtime.errors import Unavailable
 from headrace_telemetry.tracing import span
 from opentelemetry.trace import Span, SpanKind
@@ -41,6 +42,18 @@ _OURS = (asyncpg.DataError, *asyncpg.InterfaceError.__subclasses__())
 
 ACQUIRE_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
+#: Rewriting a table of some gigabytes takes minutes.
+MAINTENANCE_SECONDS = 600.0
+
+# One round trip for both. They last until the transaction ends, however it ends.
+_AS_TENANT = "SELECT set_config('headrace.tenant', $1, true)"
+_AS_TENANT_AND_ROLE = "SELECT set_config('headrace.tenant', $1, true), set_config('role', $2, true)"
+
+
+def role_at(schema: str, clearance: Tier) -> str:
+    """Returns the database role that sees a service's rows up to a tier. That of TIER_2 is the one it logs in as."""
+    login = f"headrace_{schema}"
+    return login if clearance is Tier.TIER_2 else f"{login}_{clearance.label}"
 
 
 @contextmanager
@@ -76,16 +89,40 @@ class Database:
         self._dsn = dsn
 
     @asynccontextmanager
-    async def transaction(self, *, tenant: str = "") -> AsyncIterator[Connection]:
-        """Opens a transaction that sees one tenant's rows where row-level security is on.
+    async def transaction(self, *, tenant: str = "", clearance: Tier = Tier.TIER_2) -> AsyncIterator[Connection]:
+        """Opens a transaction that sees one tenant's rows, none when it names nobody, up to a tier.
 
-        Raises Unavailable("postgres") when the server cannot be reached, at any point of it.
+        Below TIER_2 it runs as the role of that clearance, which reads what has a tier and writes nothing. Raises
+        Unavailable("postgres") when the server cannot be reached, at any point of it.
         """
         with postgres_errors():
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection, connection.transaction():
-                if tenant:
-                    await connection.execute("SELECT set_config('headrace.tenant', $1, true)", tenant)
+                if clearance is not Tier.TIER_2:
+                    await connection.execute(_AS_TENANT_AND_ROLE, tenant, role_at(self.schema, clearance))
+                elif tenant:
+                    await connection.execute(_AS_TENANT, tenant)
                 yield connection
+
+    async def vacuum(self, table: str, *more: str) -> None:
+        """Removes deleted rows of the schema's tables from their pages and indexes, and from the planner's statistics.
+
+        The bytes of a removed row may still lie in free space of a page: `rewrite` leaves none. Neither can run in a
+        transaction, and neither removes what an older transaction may still see. Raises Unavailable("postgres").
+        """
+        await self._maintain("VACUUM (ANALYZE)", (table, *more))
+
+    async def rewrite(self, table: str, *more: str) -> None:
+        """Writes tables of the schema and their indexes anew without what was deleted. Nobody reads them meanwhile.
+
+        For small tables: it takes as much disk again, and an HNSW graph is built anew. Raises Unavailable("postgres").
+        """
+        await self._maintain("VACUUM (FULL, ANALYZE)", (table, *more))
+
+    async def _maintain(self, command: str, tables: tuple[str, ...]) -> None:
+        names = ", ".join(f"{_quoted(self.schema)}.{_quoted(table)}" for table in tables)
+        with postgres_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                await connection.execute(f"{command} {names}", timeout=MAINTENANCE_SECONDS)
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
@@ -143,6 +180,10 @@ async def _create_pool(
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.2)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 async def _nothing(_: object) -> None:

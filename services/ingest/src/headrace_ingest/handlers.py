@@ -46,7 +46,7 @@ async def accept_query(
     check_query(translate.query_fields(message))
     query_id = UUID(message.query_id)
     describe(trace.get_current_span(), {"headrace.query.id": str(query_id), "headrace.tenant": message.tenant})
-    async with store.once(delivery) as unit:
+    async with store.once(delivery, tenant=message.tenant) as unit:
         if unit is None:
             return ()
         now = clock()
@@ -92,19 +92,20 @@ def _as_uuid(value: str) -> str:
 
 async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store) -> Sequence[Event[Any]]:
     """Notes a query's answer; the first wins."""
-    query = delivery.message.query
+    message, query = delivery.message, delivery.message.query
     check_tenant(query.tenant, query_id=query.query_id)
-    async with store.once(delivery) as unit:
+    async with store.once(delivery, tenant=query.tenant) as unit:
         if unit is not None:
-            answer = delivery.message.SerializeToString()
-            await unit.end_query(query.tenant, UUID(query.query_id), answer=answer, event_id=delivery.event_id)
+            answer, tier = message.SerializeToString(), Tier.of(message.tier)
+            query_id = UUID(query.query_id)
+            await unit.end_query(query.tenant, query_id, answer=answer, event_id=delivery.event_id, tier=tier)
     return ()
 
 
 async def bury(delivery: Delivery[DeadLetter], *, store: Store, clock: Clock) -> Sequence[Event[Any]]:
     """Notes that a query, or a document, was given up on somewhere along its way."""
     letter = delivery.message
-    async with store.once(delivery) as unit:
+    async with store.once(delivery, tenant=_tenant_of(letter)) as unit:
         if unit is None:
             return ()
         if letter.topic.startswith("document."):
@@ -112,6 +113,11 @@ async def bury(delivery: Delivery[DeadLetter], *, store: Store, clock: Clock) ->
         elif query_id := _as_uuid(letter.correlation_id):
             await unit.end_query(letter.tenant, UUID(query_id), answer=None, event_id=delivery.event_id)
     return ()
+
+
+def _tenant_of(letter: DeadLetter) -> str:
+    is_of_document = letter.topic.startswith("document.")
+    return letter.correlation_id.partition("/")[0] if is_of_document else letter.tenant
 
 
 async def _bury_document(unit: Unit, letter: DeadLetter, clock: Clock) -> None:
@@ -133,7 +139,7 @@ async def submit_document(
     if not change.is_deletion:
         markdown = await parser.markdown(message.content.data, message.content.media_type)
         check_markdown(markdown)
-    async with store.once(delivery) as unit:
+    async with store.once(delivery, tenant=message.tenant) as unit:
         if unit is not None and (applied := await unit.apply(change, now=clock())) is not None:
             unit.emit(_accepted(delivery, change, applied, markdown))
     return ()
@@ -176,7 +182,7 @@ async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Se
         refused_at=translate.timestamp(clock()),
     )
     if message.submission_id and message.tenant:
-        async with store.unit() as unit:
+        async with store.unit(tenant=message.tenant) as unit:
             await unit.refuse(
                 UUID(message.submission_id),
                 translate.address_of_refused(message),
@@ -196,7 +202,7 @@ async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Se
 async def note_indexed(delivery: Delivery[DocumentIndexed], *, store: Store) -> Sequence[Event[Any]]:
     """Notes that every search sees a document's version."""
     message = delivery.message
-    async with store.once(delivery) as unit:
+    async with store.once(delivery, tenant=message.document.tenant) as unit:
         if unit is not None:
             await unit.index(
                 translate.address_of(message.document),

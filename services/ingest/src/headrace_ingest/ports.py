@@ -23,7 +23,7 @@ from headrace_ingest.domain import (
 
 
 class Unit(Protocol):
-    """One transaction."""
+    """One transaction, which sees one tenant."""
 
     def emit(self, *events: Event[Any]) -> None:
         """Has events published if the transaction commits."""
@@ -31,7 +31,9 @@ class Unit(Protocol):
     async def accept_query(self, record: QueryRecord, *, product: str) -> bool:
         """Records a query; False when it was recorded before."""
 
-    async def end_query(self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID) -> bool:
+    async def end_query(
+        self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID, tier: Tier = Tier.TIER_2
+    ) -> bool:
         """Ends a query with its answer, or as dead-lettered without one. False when it had ended: the first wins."""
 
     async def apply(self, change: Change, *, now: datetime) -> Applied | None:
@@ -50,11 +52,11 @@ class Unit(Protocol):
 class Store(Protocol):
     """Where queries and documents are kept."""
 
-    def once(self, delivery: Delivery[Any]) -> AbstractAsyncContextManager[Unit | None]:
-        """Opens the transaction in which a delivery takes effect; None when it did before."""
+    def once(self, delivery: Delivery[Any], *, tenant: str) -> AbstractAsyncContextManager[Unit | None]:
+        """Opens the transaction in which a delivery takes effect on a tenant's rows; None when it did before."""
 
-    def unit(self) -> AbstractAsyncContextManager[Unit]:
-        """Opens a transaction that no delivery caused."""
+    def unit(self, *, tenant: str) -> AbstractAsyncContextManager[Unit]:
+        """Opens a transaction on a tenant's rows that no delivery caused."""
 
     async def query(self, tenant: str, query_id: UUID) -> QueryRecord | None:
         """Finds a query of this tenant."""

@@ -1,6 +1,11 @@
-"""Making the database that the services share: a schema and a login role for each, with no rights in another's.
+"""Making the database that the services share: a schema and roles for each, with no rights in another's.
 
-Everything here runs as the superuser and can run again on what exists.
+    headrace_owner              owns schemas and tables; nobody logs in as it, migrations become it
+    headrace_<service>          what the service logs in as: rows up to TIER_2
+    headrace_<service>_tier_1   what it becomes for a reader who is cleared up to TIER_1: reads, never writes
+    headrace_<service>_public   the same for PUBLIC
+
+Everything here runs as the superuser, the one thing that does, and can run again on what exists.
 """
 
 from __future__ import annotations
@@ -9,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
+from headrace_database.connection import role_at
+from headrace_privacy import Tier
 
 from headrace_embedded.servers.postgres import PostgresServer
 
@@ -26,6 +33,11 @@ OWNER = "headrace_owner"
 def role_of(schema: str) -> str:
     """Returns the login role of a service."""
     return f"headrace_{schema}"
+
+
+def tier_roles_of(schema: str) -> tuple[str, ...]:
+    """Returns the roles that a service becomes for readers who are cleared for less than TIER_2."""
+    return tuple(role_at(schema, tier) for tier in (Tier.TIER_1, Tier.PUBLIC))
 
 
 def passwords_of(server: PostgresServer) -> dict[str, str]:
@@ -68,6 +80,11 @@ async def _make_roles(server: Any, passwords: Mapping[str, str]) -> None:
         rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT"
         # Passwords are our own token_urlsafe: no quote can be in one.
         await server.execute(f"{verb} ROLE {role} {rights} PASSWORD '{passwords[role]}'")
+        for lower in tier_roles_of(schema):
+            if lower not in roles:
+                await server.execute(f"CREATE ROLE {lower} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS")
+            # Without inheriting: with it, the policies of the lower role would bind the service at all times.
+            await server.execute(f"GRANT {lower} TO {role} WITH INHERIT FALSE, SET TRUE, ADMIN FALSE")
 
 
 async def _make_database(server: Any, database: str) -> None:
@@ -88,6 +105,6 @@ async def _make_schemas(connection: Any, database: str) -> None:
     for schema in SCHEMAS:
         role = role_of(schema)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {OWNER}")
-        await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {', '.join((role, *tier_roles_of(schema)))}")
         await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {role}')
         await connection.execute(f'ALTER ROLE {role} IN DATABASE "{database}" SET search_path = {schema}, public')

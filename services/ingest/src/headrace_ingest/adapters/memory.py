@@ -41,12 +41,12 @@ class MemoryStore:
     noted: dict[tuple[str, UUID], Submission] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def once(self, delivery: Delivery[Any]) -> AsyncIterator[MemoryStoreUnit | None]:
+    async def once(self, delivery: Delivery[Any], *, tenant: str) -> AsyncIterator[MemoryStoreUnit | None]:  # noqa: ARG002 - there are no policies here
         async with self.ledger.once(delivery) as unit:
             yield None if unit is None else MemoryStoreUnit(self, unit)
 
     @asynccontextmanager
-    async def unit(self) -> AsyncIterator[MemoryStoreUnit]:
+    async def unit(self, *, tenant: str) -> AsyncIterator[MemoryStoreUnit]:  # noqa: ARG002 - as above
         async with self.ledger.unit() as unit:
             yield MemoryStoreUnit(self, unit)
 
@@ -108,7 +108,15 @@ class MemoryStoreUnit:
         self.store.asked.setdefault(key, record)
         return is_new
 
-    async def end_query(self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID) -> bool:
+    async def end_query(
+        self,
+        tenant: str,
+        query_id: UUID,
+        *,
+        answer: bytes | None,
+        event_id: UUID,
+        tier: Tier = Tier.TIER_2,  # noqa: ARG002 - nothing here reads it
+    ) -> bool:
         record = self.store.asked.get((tenant, query_id))
         if record is None or record.answer is not None:
             return False

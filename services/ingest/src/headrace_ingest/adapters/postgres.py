@@ -46,7 +46,8 @@ class PostgresUnit:
 
     async def accept_query(self, record: QueryRecord, *, product: str) -> bool:
         inserted = await self._connection.fetchval(
-            "INSERT INTO queries (tenant, query_id, product, state, accepted_at, trace_id)"
+            "WITH noted AS (INSERT INTO tenants (tenant) VALUES ($1) ON CONFLICT DO NOTHING)"
+            " INSERT INTO queries (tenant, query_id, product, state, accepted_at, trace_id)"
             " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true",
             record.tenant,
             record.query_id,
@@ -57,16 +58,19 @@ class PostgresUnit:
         )
         return bool(inserted)
 
-    async def end_query(self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID) -> bool:
+    async def end_query(
+        self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID, tier: Tier = Tier.TIER_2
+    ) -> bool:
         # An answer may still come for a query that was given up on and replayed; nothing replaces an answer.
         ended = await self._connection.fetchval(
-            "UPDATE queries SET state = $3, answer = $4, answer_event_id = $5, ended_at = now()"
+            "UPDATE queries SET state = $3, answer = $4, answer_event_id = $5, tier = $6, ended_at = now()"
             " WHERE tenant = $1 AND query_id = $2 AND answer IS NULL RETURNING true",
             tenant,
             query_id,
             QueryState.DEAD_LETTERED if answer is None else QueryState.ANSWERED,
             answer,
             None if answer is None else event_id,
+            tier,
         )
         return bool(ended)
 
@@ -178,41 +182,46 @@ class PostgresStore:
         self._ledger = ledger
 
     @asynccontextmanager
-    async def once(self, delivery: Delivery[Any]) -> AsyncIterator[PostgresUnit | None]:
-        async with self._ledger.once(delivery) as unit:
+    async def once(self, delivery: Delivery[Any], *, tenant: str) -> AsyncIterator[PostgresUnit | None]:
+        async with self._ledger.once(delivery, tenant=tenant) as unit:
             yield None if unit is None else PostgresUnit(unit)
 
     @asynccontextmanager
-    async def unit(self) -> AsyncIterator[PostgresUnit]:
-        async with self._ledger.unit() as unit:
+    async def unit(self, *, tenant: str) -> AsyncIterator[PostgresUnit]:
+        async with self._ledger.unit(tenant=tenant) as unit:
             yield PostgresUnit(unit)
 
     async def query(self, tenant: str, query_id: UUID) -> QueryRecord | None:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant=tenant) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM queries WHERE tenant = $1 AND query_id = $2", tenant, query_id
             )
         return None if row is None else _query(row, answer=row["answer"])
 
     async def queries(self, tenant: str) -> AsyncIterator[list[QueryRecord]]:
-        after = ("", UUID(int=0))
-        while True:
-            async with self._database.transaction() as connection:
-                rows = await connection.fetch(
-                    "SELECT tenant, query_id, state, accepted_at, trace_id, answer_event_id FROM queries"
-                    " WHERE ($1 = '' OR tenant = $1) AND (tenant, query_id) > ($2, $3)"
-                    " ORDER BY tenant, query_id LIMIT $4",
-                    tenant,
-                    *after,
-                    ROWS_A_PAGE,
-                )
-            if not rows:
-                return
-            yield [_query(row, answer=None) for row in rows]
-            after = (rows[-1]["tenant"], rows[-1]["query_id"])
+        for one in [tenant] if tenant else await self._tenants():
+            after = UUID(int=0)
+            while records := await self._page(one, after):
+                yield records
+                after = records[-1].query_id
+
+    async def _tenants(self) -> list[str]:
+        async with self._database.transaction() as connection:
+            return [row["tenant"] for row in await connection.fetch("SELECT tenant FROM tenants ORDER BY tenant")]
+
+    async def _page(self, tenant: str, after: UUID) -> list[QueryRecord]:
+        async with self._database.transaction(tenant=tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT tenant, query_id, state, accepted_at, trace_id, answer_event_id FROM queries"
+                " WHERE tenant = $1 AND query_id > $2 ORDER BY query_id LIMIT $3",
+                tenant,
+                after,
+                ROWS_A_PAGE,
+            )
+        return [_query(row, answer=None) for row in rows]
 
     async def submission(self, tenant: str, submission_id: UUID) -> Submission | None:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant=tenant) as connection:
             row = await connection.fetchrow(
                 "SELECT s.*, d.version AS latest, d.tier, d.state, d.chunks FROM submissions s LEFT JOIN documents d"
                 " USING (tenant, source, document_id) WHERE s.tenant = $1 AND s.submission_id = $2",
@@ -222,14 +231,14 @@ class PostgresStore:
         return None if row is None else _submission(row)
 
     async def document(self, address: DocumentAddress) -> DocumentRecord | None:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant=address.tenant) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM documents WHERE tenant = $1 AND source = $2 AND document_id = $3", *_address(address)
             )
         return None if row is None else _document(row)
 
     async def sources(self, tenant: str) -> list[SourceRecord]:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant=tenant) as connection:
             rows = await connection.fetch(
                 "SELECT s.tenant, s.name, s.tier, s.changed_at, count(d.document_id) AS documents,"
                 " coalesce(sum(d.chunks), 0) AS chunks FROM sources s LEFT JOIN documents d"
@@ -246,7 +255,7 @@ class PostgresStore:
         ]
 
     async def documents(self, tenant: str, source: str, *, after: str, limit: int) -> list[DocumentRecord]:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant=tenant) as connection:
             rows = await connection.fetch(
                 "SELECT * FROM documents WHERE tenant = $1 AND source = $2 AND document_id > $3 AND fingerprint <> $4"
                 " ORDER BY document_id LIMIT $5",
