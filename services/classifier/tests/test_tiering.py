@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from headrace_classifier.tiering import decide, provenance_tier
+from headrace_classifier.submission import Provenance
+from headrace_classifier.tier_decisions import About, DecisionKind, decided_tier
+from headrace_classifier.tiering import by_decision, decide, provenance_tier
 from headrace_classifier.verdict import Finding, FindingKind, TierReason
 from headrace_privacy import Tier
 from hypothesis import given
@@ -39,6 +41,8 @@ def test_provenance(declared: Tier | None, policy: Tier | None, tier: Tier, reas
     ("base", "kind", "tier", "reason"),
     [
         (PUBLIC, FindingKind.PERSONAL_DATA, TIER_2, TierReason.DETECTED),
+        (PUBLIC, FindingKind.CUSTOMER_CODE, TIER_2, TierReason.DETECTED),
+        (TIER_1, FindingKind.IDENTIFIER, TIER_2, TierReason.DETECTED),
         (PUBLIC, FindingKind.SECRET, PUBLIC, TierReason.DECLARED),
         (PUBLIC, FindingKind.UNSURE, TIER_2, TierReason.DETECTION_FAILED),
         (TIER_2, FindingKind.PERSONAL_DATA, TIER_2, TierReason.DECLARED),
@@ -70,3 +74,35 @@ def test_never_falls_when_more_is_found(
 @given(MAYBE, MAYBE, FINDINGS)
 def test_is_at_least_each_of_its_inputs(declared: Tier | None, policy: Tier | None, found: list[Finding]) -> None:
     assert _tier(declared, policy, found) >= max(declared or PUBLIC, policy or PUBLIC)
+
+
+@pytest.mark.parametrize("decided", Tier)
+@given(MAYBE, MAYBE, FINDINGS)
+def test_a_decision_sets_the_tier_unless_detection_failed(
+    decided: Tier, declared: Tier | None, policy: Tier | None, found: list[Finding]
+) -> None:
+    base = by_decision(provenance_tier(declared=declared, policy=policy), decided)
+    failed = any(finding.kind is FindingKind.UNSURE for finding in found)
+    outcome = decide(base, found)
+    assert (outcome.tier, outcome.reason) == (
+        (TIER_2, TierReason.DETECTION_FAILED) if failed else (decided, TierReason.DECIDED)
+    )
+
+
+WIKI, SHOP = About("acme", DecisionKind.SOURCE, "wiki"), About("acme", DecisionKind.PRODUCT, "shop")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "tier"),
+    [
+        (Provenance("acme", source="wiki"), PUBLIC),
+        (Provenance("acme", product="shop"), TIER_1),
+        (Provenance("acme", product="shop", source="wiki"), TIER_1),
+        (Provenance("acme", product="crm", source="wiki"), None),
+        (Provenance("acme", product="wiki"), None),
+        (Provenance("other", source="wiki"), None),
+        (Provenance("acme"), None),
+    ],
+)
+def test_a_decision_is_about_one_tenants_source_or_product(provenance: Provenance, tier: Tier | None) -> None:
+    assert decided_tier({WIKI: PUBLIC, SHOP: TIER_1}, provenance) is tier

@@ -17,8 +17,9 @@ from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
 from headrace_classifier import translate
-from headrace_classifier.handlers import classify, tier_by_provenance
+from headrace_classifier.handlers import NO_DECISIONS, classify, tier_by_provenance
 from headrace_classifier.ports import Inspector
+from headrace_classifier.tier_decisions import Decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Consumers:
     queries: Inspector
     documents: Inspector
     now: Callable[[], datetime]
+    decisions: Decisions = NO_DECISIONS
 
     def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
         """Subscribes to queries and documents."""
@@ -41,7 +43,7 @@ class Consumers:
     async def on_query(self, delivery: Delivery[QueryAccepted]) -> Sequence[Event[Any]]:
         """query.accepted → query.classified."""
         submission = translate.query_submission(delivery.message)
-        verdict = await classify(submission, policy=self.policy, inspector=self.queries)
+        verdict = await classify(submission, policy=self.policy, inspector=self.queries, decisions=self.decisions)
         query_id, found = delivery.message.query.query_id, len(verdict.findings)
         describe(
             get_current_span(),
@@ -64,12 +66,14 @@ class Consumers:
 
     async def _classify_document(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
         submission = translate.document_submission(delivery.message)
-        verdict = await classify(submission, policy=self.policy, inspector=self.documents)
+        verdict = await classify(submission, policy=self.policy, inspector=self.documents, decisions=self.decisions)
         describe(get_current_span(), {"headrace.tier": verdict.tier.label, "headrace.findings": len(verdict.findings)})
         message = translate.document_classified(delivery.message, verdict)
         return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=verdict.tier)
 
     def _pass_deletion(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
-        decision = tier_by_provenance(translate.document_provenance(delivery.message), policy=self.policy)
+        decision = tier_by_provenance(
+            translate.document_provenance(delivery.message), policy=self.policy, decisions=self.decisions
+        )
         message = translate.document_deleted(delivery.message, decision, policy_version=self.policy.version)
         return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=decision.tier)

@@ -9,11 +9,16 @@ from headrace_privacy.policy import Policy
 
 from headrace_classifier.ports import Inspector
 from headrace_classifier.submission import Provenance, Submission
-from headrace_classifier.tiering import decide, provenance_tier
+from headrace_classifier.tier_decisions import Decisions, NoDecisions
+from headrace_classifier.tiering import by_decision, decide, provenance_tier
 from headrace_classifier.verdict import Decision, Finding, FindingKind, Verdict
 
+NO_DECISIONS = NoDecisions()
 
-async def classify(submission: Submission, *, policy: Policy, inspector: Inspector) -> Verdict:
+
+async def classify(
+    submission: Submission, *, policy: Policy, inspector: Inspector, decisions: Decisions = NO_DECISIONS
+) -> Verdict:
     """Masks the text and its labels, looks for personal data in what is left, and decides the tier.
 
     Detection that fails or takes too long makes the tier TIER_2, and the text comes out masked all the same. Masking
@@ -22,7 +27,8 @@ async def classify(submission: Submission, *, policy: Policy, inspector: Inspect
     masked = [await inspector.mask(text) for text in (submission.text, *submission.labels)]
     found = await inspector.detect("\n".join(part.text for part in masked))
     findings = _add_up([finding for part in masked for finding in part.findings] + list(found))
-    decision = decide(tier_by_provenance(submission.provenance, policy=policy), findings)
+    base = tier_by_provenance(submission.provenance, policy=policy, decisions=decisions)
+    decision = decide(base, findings)
     text, *labels = (Text(part.text, decision.tier) for part in masked)
     return Verdict(
         tier=decision.tier,
@@ -34,12 +40,13 @@ async def classify(submission: Submission, *, policy: Policy, inspector: Inspect
     )
 
 
-def tier_by_provenance(provenance: Provenance, *, policy: Policy) -> Decision:
+def tier_by_provenance(provenance: Provenance, *, policy: Policy, decisions: Decisions = NO_DECISIONS) -> Decision:
     """Decides by where a text comes from alone: all that there is to a deletion."""
     said = [policy.tier_of_product(provenance.product), policy.tier_of_source(provenance.tenant, provenance.source)]
-    return provenance_tier(
+    base = provenance_tier(
         declared=provenance.declared, policy=max((tier for tier in said if tier is not None), default=None)
     )
+    return by_decision(base, decisions.tier_of(provenance))
 
 
 def _add_up(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from headrace_privacy.policy import Purpose
 
 from headrace_classifier.approvals import Grant
 from headrace_classifier.audit import Entry
+from headrace_classifier.dictionaries import StoredDictionary
+from headrace_classifier.tier_decisions import About, TierDecision
 
 __all__ = ["EVERYBODY", "Register", "Registry"]
 
@@ -36,6 +39,24 @@ class Register(Protocol):
 
     async def approved(self, tenant: str, purpose: Purpose) -> Sequence[Grant]:
         """What was approved for a purpose and not revoked. It may have expired."""
+
+    async def put_tier_decision(self, decision: TierDecision) -> None:
+        """Stores a decision in place of the one before, and tells every instance once it is committed."""
+
+    async def remove_tier_decision(self, about: About) -> bool:
+        """Removes a decision and tells every instance; says whether there was one."""
+
+    async def tier_decisions(self) -> Sequence[TierDecision]:
+        """The decisions in force, by tenant, kind and name."""
+
+    async def put_dictionary(self, dictionary: StoredDictionary) -> None:
+        """Stores a tenant's dictionary in place of the one before, and tells every instance once it is committed."""
+
+    async def dictionary(self, tenant: str) -> StoredDictionary | None:
+        """A tenant's dictionary."""
+
+    async def dictionaries(self) -> Mapping[str, datetime]:
+        """Who has a dictionary, and since when."""
 
     async def record(self, entry: Entry) -> int:
         """Adds a row to the audit log and returns its number. Comes last: others wait for this transaction's end."""

@@ -1,4 +1,8 @@
-"""From what is known of a text to its tier. Pure; the tier never falls when any of the inputs rises."""
+"""From what is known of a text to its tier. Pure; the tier never falls when any of the inputs rises.
+
+A decision of the privacy team sets the tier whatever the other inputs say, with one exception: where detection failed,
+nobody knows what was decided about.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,12 @@ from headrace_privacy import Tier
 from headrace_classifier.verdict import Decision, Finding, FindingKind, TierReason
 
 #: What a finding of each kind asks for. A secret asks for nothing: it is masked, and what is left is judged.
-_FLOOR = {FindingKind.PERSONAL_DATA: Tier.TIER_2, FindingKind.UNSURE: Tier.TIER_2}
+_FLOOR = {
+    FindingKind.PERSONAL_DATA: Tier.TIER_2,
+    FindingKind.UNSURE: Tier.TIER_2,
+    FindingKind.CUSTOMER_CODE: Tier.TIER_2,
+    FindingKind.IDENTIFIER: Tier.TIER_2,
+}
 
 
 def provenance_tier(*, declared: Tier | None, policy: Tier | None) -> Decision:
@@ -24,8 +33,13 @@ def provenance_tier(*, declared: Tier | None, policy: Tier | None) -> Decision:
     return Decision(policy, TierReason.PROVENANCE)
 
 
+def by_decision(base: Decision, decided: Tier | None) -> Decision:
+    """What holds without a look at the text, once the privacy team has had its say; None: it has said nothing."""
+    return base if decided is None else Decision(decided, TierReason.DECIDED)
+
+
 def decide(base: Decision, findings: Iterable[Finding]) -> Decision:
-    """Raises the decision by what was found, never lowers it.
+    """Raises the decision by what was found, never lowers it. What the privacy team decided is not raised, either.
 
     A detection that failed is always named as the reason, even where the tier was TIER_2 anyway: the findings of such
     a verdict are not complete, and its reader must know.
@@ -33,5 +47,7 @@ def decide(base: Decision, findings: Iterable[Finding]) -> Decision:
     kinds = {finding.kind for finding in findings}
     if FindingKind.UNSURE in kinds:
         return Decision(Tier.TIER_2, TierReason.DETECTION_FAILED)
+    if base.reason is TierReason.DECIDED:
+        return base
     floor = max((_FLOOR[kind] for kind in kinds if kind in _FLOOR), default=Tier.PUBLIC)
     return Decision(floor, TierReason.DETECTED) if floor > base.tier else base

@@ -14,6 +14,8 @@ class FindingKind(IntEnum):
     PERSONAL_DATA = 1
     SECRET = 2
     UNSURE = 3
+    CUSTOMER_CODE = 4
+    IDENTIFIER = 5
 
 
 class TierReason(IntEnum):
@@ -24,6 +26,7 @@ class TierReason(IntEnum):
     DETECTED = 3
     UNKNOWN = 4
     DETECTION_FAILED = 5
+    DECIDED = 6
 
 
 @dataclass(frozen=True, slots=True, order=True)

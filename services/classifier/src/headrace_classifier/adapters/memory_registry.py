@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 from headrace_privacy.policy import Purpose
 
 from headrace_classifier.approvals import Grant
 from headrace_classifier.audit import Entry, Row, chained
+from headrace_classifier.dictionaries import StoredDictionary
 from headrace_classifier.registry import EVERYBODY
+from headrace_classifier.tier_decisions import About, TierDecision
 
 #: No secret at all.
 _KEY = bytes(32)
@@ -21,6 +24,8 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self.all_grants: dict[UUID, Grant] = {}
+        self.all_tier_decisions: dict[About, TierDecision] = {}
+        self.all_dictionaries: dict[str, StoredDictionary] = {}
         self.audit: list[Row] = []
 
     @asynccontextmanager
@@ -67,6 +72,27 @@ class MemoryRegister:
             and grant.decision.approved
             and grant.revocation is None
         ]
+
+    async def put_tier_decision(self, decision: TierDecision) -> None:
+        assert self._sees(decision.about.tenant)
+        self._registry.all_tier_decisions[decision.about] = decision
+
+    async def remove_tier_decision(self, about: About) -> bool:
+        return self._sees(about.tenant) and self._registry.all_tier_decisions.pop(about, None) is not None
+
+    async def tier_decisions(self) -> Sequence[TierDecision]:
+        seen = [one for one in self._registry.all_tier_decisions.values() if self._sees(one.about.tenant)]
+        return sorted(seen, key=lambda one: (one.about.tenant, one.about.kind, one.about.name))
+
+    async def put_dictionary(self, dictionary: StoredDictionary) -> None:
+        assert self._sees(dictionary.tenant)
+        self._registry.all_dictionaries[dictionary.tenant] = dictionary
+
+    async def dictionary(self, tenant: str) -> StoredDictionary | None:
+        return self._registry.all_dictionaries.get(tenant) if self._sees(tenant) else None
+
+    async def dictionaries(self) -> Mapping[str, datetime]:
+        return {t: one.changed_at for t, one in self._registry.all_dictionaries.items() if self._sees(t)}
 
     async def record(self, entry: Entry) -> int:
         last = self._registry.audit[-1] if self._registry.audit else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,11 @@ from headrace_privacy.policy import Purpose
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.approvals import Decision, Grant, Revocation, Scope
 from headrace_classifier.audit import Entry
+from headrace_classifier.dictionaries import StoredDictionary
+from headrace_classifier.tier_decisions import About, DecisionKind, TierDecision
+
+#: What every instance listens to: decisions or dictionaries have changed.
+CHANNEL = "classifier_governance"
 
 
 class PostgresRegister:
@@ -87,6 +93,68 @@ class PostgresRegister:
             )
         return [_grant(row) for row in rows]
 
+    async def put_tier_decision(self, decision: TierDecision) -> None:
+        about = decision.about
+        with statement("INSERT tier_decisions", operation="INSERT", collection="tier_decisions"):
+            await self._connection.execute(
+                "INSERT INTO tier_decisions (tenant, kind, name, tier, reason, decided_by, decided_at)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, kind, name) DO UPDATE SET"
+                " tier = excluded.tier, reason = excluded.reason, decided_by = excluded.decided_by,"
+                " decided_at = excluded.decided_at",
+                about.tenant,
+                about.kind,
+                about.name,
+                decision.tier,
+                decision.reason,
+                decision.decided_by,
+                decision.decided_at,
+            )
+        await self._tell()
+
+    async def remove_tier_decision(self, about: About) -> bool:
+        with statement("DELETE tier_decisions", operation="DELETE", collection="tier_decisions"):
+            removed = await self._connection.fetchval(
+                "DELETE FROM tier_decisions WHERE tenant = $1 AND kind = $2 AND name = $3 RETURNING true",
+                about.tenant,
+                about.kind,
+                about.name,
+            )
+        await self._tell()
+        return bool(removed)
+
+    async def tier_decisions(self) -> Sequence[TierDecision]:
+        with statement("SELECT tier_decisions", operation="SELECT", collection="tier_decisions"):
+            rows = await self._connection.fetch("SELECT * FROM tier_decisions ORDER BY tenant, kind, name")
+        return [_tier_decision(row) for row in rows]
+
+    async def put_dictionary(self, dictionary: StoredDictionary) -> None:
+        with statement("INSERT dictionaries", operation="INSERT", collection="dictionaries"):
+            await self._connection.execute(
+                "INSERT INTO dictionaries (tenant, identifiers, sealed, changed_by, changed_at)"
+                " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant) DO UPDATE SET identifiers = excluded.identifiers,"
+                " sealed = excluded.sealed, changed_by = excluded.changed_by, changed_at = excluded.changed_at",
+                dictionary.tenant,
+                dictionary.identifiers,
+                dictionary.sealed,
+                dictionary.changed_by,
+                dictionary.changed_at,
+            )
+        await self._tell()
+
+    async def dictionary(self, tenant: str) -> StoredDictionary | None:
+        with statement("SELECT dictionaries", operation="SELECT", collection="dictionaries"):
+            row = await self._connection.fetchrow("SELECT * FROM dictionaries WHERE tenant = $1", tenant)
+        return StoredDictionary(**row) if row else None
+
+    async def dictionaries(self) -> Mapping[str, datetime]:
+        with statement("SELECT dictionaries", operation="SELECT", collection="dictionaries"):
+            rows = await self._connection.fetch("SELECT tenant, changed_at FROM dictionaries")
+        return {row["tenant"]: row["changed_at"] for row in rows}
+
+    async def _tell(self) -> None:
+        """Every instance hears of it once the transaction is committed."""
+        await self._connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+
     async def record(self, entry: Entry) -> int:
         return (await self._audit.append(self._connection, entry)).sequence
 
@@ -102,6 +170,11 @@ class PostgresRegistry:
     async def open(self, tenant: str) -> AsyncIterator[PostgresRegister]:
         async with self._database.transaction(tenant=tenant) as connection:
             yield PostgresRegister(connection, self._audit)
+
+
+def _tier_decision(row: asyncpg.Record) -> TierDecision:
+    about = About(row["tenant"], DecisionKind(row["kind"]), row["name"])
+    return TierDecision(about, Tier(row["tier"]), row["reason"], row["decided_by"], row["decided_at"])
 
 
 def _grant(row: asyncpg.Record) -> Grant:
