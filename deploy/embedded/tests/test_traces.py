@@ -20,7 +20,10 @@ from headrace_embedded.traces.app import Settings, open_app
 from headrace_embedded.traces.intake import Intake
 from headrace_embedded.traces.spans import StoredSpan, from_otlp, to_otlp
 from headrace_embedded.traces.store import Retention, SpanStore
+from headrace_identity.testing import Issuer
+from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Unavailable
+from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -32,6 +35,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+ISSUER = Issuer()
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 KEEP = Retention(timedelta(days=7), 1000)
 
@@ -148,7 +152,9 @@ async def receiver(traces_database: Database) -> AsyncIterator[str]:
     settings = Settings(database=traces_database.dsn("traces"))
     async with (
         open_app(settings) as service,
-        open_grpc_server("127.0.0.1:0", service.servicers, drain_seconds=1) as server,
+        open_grpc_server(
+            "127.0.0.1:0", service.servicers, drain_seconds=1, admission=Admission(ISSUER.verifier())
+        ) as server,
     ):
         await service.bus.start()
         yield f"127.0.0.1:{server.port}"
@@ -169,7 +175,7 @@ async def test_an_exporters_spans_come_back_as_one_trace(receiver: str) -> None:
             return trace.format_trace_id(outer.get_span_context().trace_id)
 
     trace_id = await asyncio.to_thread(work)
-    async with grpc.aio.insecure_channel(receiver) as channel:
+    async with open_channel(receiver, ISSUER.credentials("sre")) as channel:
         by_query = await TraceServiceStub(channel).GetTrace(GetTraceRequest(query_id="q-77"))
         by_trace = await TraceServiceStub(channel).GetTrace(GetTraceRequest(trace_id=trace_id))
     assert by_query == by_trace
@@ -191,7 +197,7 @@ async def test_an_exporters_spans_come_back_as_one_trace(receiver: str) -> None:
     ],
 )
 async def test_what_cannot_be_found_is_said(receiver: str, request_: GetTraceRequest, code: grpc.StatusCode) -> None:
-    async with grpc.aio.insecure_channel(receiver) as channel:
+    async with open_channel(receiver, ISSUER.credentials("sre")) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await TraceServiceStub(channel).GetTrace(request_)
     assert caught.value.code() is code

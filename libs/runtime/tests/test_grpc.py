@@ -19,9 +19,11 @@ from grpc_status import rpc_status
 from headrace.privacy.v1 import service_pb2, service_pb2_grpc
 from headrace.query.v1 import service_pb2 as query_pb2
 from headrace.query.v1 import service_pb2_grpc as query_grpc
+from headrace_identity.testing import Issuer
 from headrace_runtime import errors
+from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Conflict, Failure, Rejected, Violation
-from headrace_runtime.grpc_client import open_channel
+from headrace_runtime.grpc_client import open_channel, showing
 from headrace_runtime.grpc_server import GrpcServer, Servicer, open_grpc_server
 from headrace_runtime.health import is_serving
 from opentelemetry import trace
@@ -31,6 +33,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 CANARY = "canary-hunter2"
+ISSUER = Issuer()
+ADMISSION = Admission(ISSUER.verifier())
+CREDENTIALS = ISSUER.credentials(tenant="acme")
 
 FAILURES = [
     (errors.Unauthenticated("who asks"), "UNAUTHENTICATED", "who asks"),
@@ -95,8 +100,8 @@ async def edge() -> AsyncIterator[Edge]:
         Servicer(query_grpc.add_QueryServiceServicer_to_server, queries, "headrace.query.v1.QueryService"),
     ]
     async with (
-        open_grpc_server("127.0.0.1:0", servicers, drain_seconds=0) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        open_grpc_server("127.0.0.1:0", servicers, drain_seconds=0, admission=ADMISSION) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", interceptors=showing(CREDENTIALS)) as channel,
     ):
         opened = Edge(server, channel)
         opened.classifier, opened.queries = classifier, queries
@@ -219,13 +224,13 @@ async def test_a_stranger_finds_the_services_by_reflection(edge: Edge) -> None:
 
 async def test_an_address_that_is_taken_is_said(edge: Edge) -> None:
     with pytest.raises(Conflict, match=f"cannot listen at 127.0.0.1:{edge.server.port}"):
-        async with open_grpc_server(f"127.0.0.1:{edge.server.port}", [], drain_seconds=0):
+        async with open_grpc_server(f"127.0.0.1:{edge.server.port}", [], drain_seconds=0, admission=ADMISSION):
             pass
 
 
 async def test_our_own_channel_carries_failures_too(edge: Edge) -> None:
     edge.classifier.failure = errors.Overloaded("the model")
-    async with open_channel(f"127.0.0.1:{edge.server.port}") as channel:
+    async with open_channel(f"127.0.0.1:{edge.server.port}", CREDENTIALS) as channel:
         stub = service_pb2_grpc.PrivacyServiceStub(channel)  # type: ignore[no-untyped-call]
         error = await failed(stub.Classify(service_pb2.ClassifyRequest()))
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

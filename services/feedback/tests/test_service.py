@@ -24,6 +24,9 @@ from headrace.stream.v1.dead_letter_pb2 import DeadLetter
 from headrace_embedded import testing
 from headrace_feedback.app import open_app
 from headrace_feedback.settings import Settings
+from headrace_identity.testing import Issuer
+from headrace_runtime.admission import Admission
+from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
 
 from services.feedback.tests.makers import answer, feedback
@@ -32,6 +35,8 @@ pytestmark = pytest.mark.real
 
 SECRET = "hunter2-the-users-own-words"
 SECONDS = 20.0
+ISSUER = Issuer()
+ADMISSION = Admission(ISSUER.verifier())
 
 
 @dataclass
@@ -75,8 +80,8 @@ async def service(schema: testing.Database, kafka: str) -> AsyncIterator[Running
     settings = Settings(database=schema.dsn("feedback"), kafka=kafka)
     async with (
         open_app(settings) as app,
-        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1, admission=ADMISSION) as server,
+        open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
         AIOKafkaProducer(bootstrap_servers=kafka) as producer,
     ):
         await app.bus.start()

@@ -22,9 +22,12 @@ from headrace.query.v1 import service_pb2, service_pb2_grpc
 from headrace.query.v1.events_pb2 import QueryAccepted, QueryRefused
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
 from headrace_embedded import testing
+from headrace_identity.testing import Issuer
 from headrace_ingest.app import open_app
 from headrace_ingest.live import FIRST_CHUNK
 from headrace_ingest.settings import Settings
+from headrace_runtime.admission import Admission
+from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
 
 from services.ingest.tests.makers import CANARY, NO_HEADERS, answer, chunk, indexed, letter, put, query
@@ -32,6 +35,8 @@ from services.ingest.tests.makers import CANARY, NO_HEADERS, answer, chunk, inde
 pytestmark = pytest.mark.real
 
 SECONDS = 30.0
+ISSUER = Issuer()
+ADMISSION = Admission(ISSUER.verifier())
 JSON = {"content-type": "application/json"}
 
 
@@ -78,8 +83,8 @@ class Running:
 async def instance(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
     async with (
         open_app(settings) as app,
-        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1, admission=ADMISSION) as server,
+        open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
     ):
         await app.bus.start()
         try:

@@ -18,18 +18,24 @@ from headrace.document.v1 import service_pb2 as documents_pb2
 from headrace.document.v1 import service_pb2_grpc as documents_grpc
 from headrace.document.v1.document_pb2 import Content
 from headrace.query.v1 import service_pb2, service_pb2_grpc
+from headrace_identity.testing import Issuer
 from headrace_ingest import handlers
 from headrace_ingest.adapters.memory import MemoryStore
 from headrace_ingest.adapters.parsing import open_parser
 from headrace_ingest.document_servicer import DocumentServicer
 from headrace_ingest.live import ANSWER, FIRST_CHUNK, Live
 from headrace_ingest.query_servicer import QueryServicer
+from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Rejected, Unavailable
+from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from headrace_stream import Event, Refusal
 from headrace_stream.memory import delivered
 
 from services.ingest.tests.makers import CANARY, answer, arrived, chunk, clock, indexed, letter
+
+ISSUER = Issuer()
+ADMISSION = Admission(ISSUER.verifier())
 
 
 class Bus:
@@ -99,8 +105,8 @@ async def door() -> AsyncIterator[Door]:
             ),
         ]
         async with (
-            open_grpc_server("127.0.0.1:0", servicers, drain_seconds=0) as server,
-            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            open_grpc_server("127.0.0.1:0", servicers, drain_seconds=0, admission=ADMISSION) as server,
+            open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
         ):
             yield Door(channel, store, live, bus)
 

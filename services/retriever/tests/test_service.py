@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -29,9 +30,12 @@ from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace.topics import Topic
 from headrace_embedded import testing
 from headrace_embedded.servers.postgres import PostgresServer
+from headrace_identity.testing import Issuer
 from headrace_privacy import protect_vector
 from headrace_retriever.app import open_app
 from headrace_retriever.settings import Settings
+from headrace_runtime.admission import Admission
+from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -41,6 +45,8 @@ pytestmark = pytest.mark.real
 M = TypeVar("M", bound=Message)
 SECRET = "the users own words hunter2"
 SECONDS = 30.0
+ISSUER = Issuer()
+ADMISSION = Admission(ISSUER.verifier())
 EMBEDDER = EmbedderIdentity(name="four-words", dimensions=4, hash="00")
 WORDS = ("nonlocal", "yield", "lambda", "with")
 
@@ -144,15 +150,20 @@ def plain(text: str) -> ProtectedText:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def parts(schema: testing.Database, kafka: str) -> AsyncIterator[tuple[Any, AIOKafkaProducer, FourWords]]:
+async def parts(
+    schema: testing.Database, kafka: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Any, AIOKafkaProducer, FourWords]]:
     embedder = FourWords()
     served = Servicer(add_EmbeddingServiceServicer_to_server, embedder, "headrace.embedding.v1.EmbeddingService")
-    async with open_grpc_server("127.0.0.1:0", [served], drain_seconds=0) as neighbour:
-        settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder=f"127.0.0.1:{neighbour.port}")
+    async with open_grpc_server("127.0.0.1:0", [served], drain_seconds=0, admission=ADMISSION) as neighbour:
+        believed = ISSUER.settings(tmp_path_factory.mktemp("keys"))
+        settings = Settings(
+            database=schema.dsn("retriever"), kafka=kafka, embedder=f"127.0.0.1:{neighbour.port}", **believed
+        )
         async with (
             open_app(settings) as app,
-            open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1) as server,
-            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1, admission=ADMISSION) as server,
+            open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
             AIOKafkaProducer(bootstrap_servers=kafka) as producer,
         ):
             await app.bus.start()
@@ -288,12 +299,13 @@ async def test_a_search_with_another_embedder_names_both(service: Running) -> No
     assert "retrained" in details
 
 
-async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database, kafka: str) -> None:
-    settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder="127.0.0.1:1")
+async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database, kafka: str, tmp_path: Path) -> None:
+    believed = ISSUER.settings(tmp_path)
+    settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder="127.0.0.1:1", **believed)
     async with (
         open_app(settings) as app,
-        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=0) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=0, admission=ADMISSION) as server,
+        open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await RetrievalServiceStub(channel).Search(SearchRequest(tenant="t", text="with"))

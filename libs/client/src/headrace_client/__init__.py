@@ -4,6 +4,7 @@ The messages are those of the contracts, in the package `headrace`.
 """
 
 from headrace_client.client import Client
+from headrace_client.credentials import MintedTokens, TokenFile, find_credentials
 from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.errors import (
     Conflict,
@@ -33,6 +34,7 @@ __all__ = [
     "Endpoints",
     "Faulty",
     "HeadraceError",
+    "MintedTokens",
     "NotConfigured",
     "NotFound",
     "Overloaded",
@@ -43,9 +45,11 @@ __all__ = [
     "Restarted",
     "Text",
     "TimedOut",
+    "TokenFile",
     "Unavailable",
     "Unreachable",
     "Update",
     "Violation",
+    "find_credentials",
     "find_endpoints",
 ]

@@ -1,10 +1,11 @@
-"""One gRPC call: a deadline, the caller's trace, and errors of our own."""
+"""One gRPC call: a deadline, the caller's trace and token, and errors of our own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -12,6 +13,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc.aio import AioRpcError, Channel, Metadata, UnaryStreamMultiCallable, UnaryUnaryMultiCallable
 from grpc_status import rpc_status
+from headrace_identity import Credentials
+from headrace_identity.credentials import AUTHORIZATION
 from opentelemetry.trace import SpanKind
 
 from headrace_client.endpoints import Endpoints
@@ -21,6 +24,7 @@ from headrace_client.errors import (
     Denied,
     Faulty,
     HeadraceError,
+    NotConfigured,
     NotFound,
     Overloaded,
     Refused,
@@ -52,21 +56,33 @@ _CONNECTION_TROUBLE = (
 class Channels:
     """One channel for each address, opened at the first call."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, credentials: Credentials | None = None) -> None:
         self._endpoints = endpoints
+        self._credentials = credentials
         self._open: dict[str, Channel] = {}
 
     def callee(self, name: str, full_name: str) -> Callee:
         """The service of that short and full name, or NotConfigured."""
         address = self._endpoints.service(name)
         if address not in self._open:
-            self._open[address] = grpc.aio.insecure_channel(_target(address), options=_OPTIONS)
-        return Callee(name, full_name, address=address, channel=self._open[address])
+            self._open[address] = _channel(_target(address), self._endpoints.authority)
+        channel = self._open[address]
+        return Callee(name, full_name, address=address, channel=channel, credentials=self._credentials)
 
     async def close(self) -> None:
         """Closes every channel."""
         for channel in self._open.values():
             await channel.close()
+
+
+def _channel(target: str, authority: str) -> Channel:
+    if not authority:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    try:
+        roots = Path(authority).read_bytes()
+    except OSError as error:
+        raise NotConfigured(f"The authority {authority} cannot be read ({error.strerror}).") from error
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options=_OPTIONS)
 
 
 def _target(address: str) -> str:
@@ -83,25 +99,32 @@ class Callee:
     _: KW_ONLY
     address: str
     channel: Channel
+    credentials: Credentials | None = None
 
     async def unary(
         self, method: UnaryUnaryMultiCallable[Request, Response], request: Request, *, name: str, timeout: float
     ) -> Response:
         """Calls `method` and gives its response, or raises one of ours."""
         with self._span(name) as headers, self._translated():
-            return await method(request, timeout=timeout, metadata=Metadata(*headers.items()))
+            return await method(request, timeout=timeout, metadata=self._metadata(name, request, headers))
 
     async def stream(
         self, method: UnaryStreamMultiCallable[Request, Response], request: Request, *, name: str, timeout: float
     ) -> AsyncGenerator[Response, None]:
         """Calls `method` and yields its responses, or raises one of ours. Leaving early cancels the call."""
         with self._span(name) as headers, self._translated():
-            call = method(request, timeout=timeout, metadata=Metadata(*headers.items()))
+            call = method(request, timeout=timeout, metadata=self._metadata(name, request, headers))
             try:
                 async for response in call:
                     yield response
             finally:
                 call.cancel()
+
+    def _metadata(self, name: str, request: Message, headers: Mapping[str, str]) -> Metadata:
+        if self.credentials is None:
+            return Metadata(*headers.items())
+        token = self.credentials.token(f"{self.full_name}/{name}", request)
+        return Metadata((AUTHORIZATION, f"Bearer {token}"), *headers.items())
 
     def _span(self, name: str) -> AbstractContextManager[dict[str, str]]:
         attributes = {
@@ -159,7 +182,9 @@ _KINDS: dict[grpc.StatusCode, Callable[[str, str], HeadraceError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: lambda s, w: Overloaded(f"{s} has too much to do: {w}. Try again in a moment."),
     grpc.StatusCode.NOT_FOUND: lambda s, w: NotFound(f"{s} answers: {w}."),
     grpc.StatusCode.PERMISSION_DENIED: lambda _, w: Denied(f"The policy forbids it: {w}."),
-    grpc.StatusCode.UNAUTHENTICATED: lambda _, w: Denied(f"The caller is not known: {w}."),
+    grpc.StatusCode.UNAUTHENTICATED: lambda s, w: Denied(
+        f"{s} does not know the caller: {w}. Set HEADRACE_TOKEN, or HEADRACE_TOKEN_FILE, to a token that it believes."
+    ),
     grpc.StatusCode.FAILED_PRECONDITION: lambda s, w: Conflict(f"{s} cannot do that: {w}."),
     grpc.StatusCode.ABORTED: lambda _, w: DeadLettered(f"A service could not handle it: {w}."),
 }

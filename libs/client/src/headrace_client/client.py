@@ -30,8 +30,10 @@ from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace.trace.v1.service_pb2 import GetTraceRequest, Span
 from headrace.trace.v1.service_pb2_grpc import TraceServiceStub
+from headrace_identity import Credentials
 
 from headrace_client.calls import Channels
+from headrace_client.credentials import find_credentials
 from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.errors import TimedOut
 from headrace_client.resuming import resumed
@@ -81,10 +83,14 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, endpoints: Endpoints | None = None) -> AsyncIterator[Client]:
-        """A client of the Headrace at `endpoints`, or of the one that `find_endpoints` finds. Connects at the first
-        call, and closes at the end."""
-        channels = Channels(endpoints or find_endpoints(environ, Path.cwd()))
+    async def connect(
+        cls, endpoints: Endpoints | None = None, *, credentials: Credentials | None = None
+    ) -> AsyncIterator[Client]:
+        """A client of the Headrace at `endpoints`, or of the one that `find_endpoints` finds, in the name of whom
+        `credentials` prove, or those that `find_credentials` finds. Connects at the first call, and closes at the end.
+        """
+        endpoints = endpoints or find_endpoints(environ, Path.cwd())
+        channels = Channels(endpoints, credentials or find_credentials(environ, endpoints))
         try:
             yield cls(channels)
         finally:

@@ -5,7 +5,9 @@
 3. `endpoints.json` in the folder that HEADRACE_HOME names, or in `.headrace` in it;
 4. `.headrace/endpoints.json` in the current folder or the nearest one above it, which `headrace up` writes.
 
-The file: {"kafka": "127.0.0.1:9092", "services": {"ingest": "127.0.0.1:7401", …, "traces": "127.0.0.1:7410"}}
+The file: {"kafka": "127.0.0.1:9092", "services": {"ingest": "127.0.0.1:7401", …, "traces": "127.0.0.1:7410"}}, and
+beside them "keys", the folder of keys that tokens are made with, and "authority", the PEM file that the services'
+certificates are verified with. The variable may name both too: "…,keys=/path,authority=/path".
 """
 
 from __future__ import annotations
@@ -26,11 +28,17 @@ _MEND = f"Start Headrace with `headrace up`, or name its addresses in {VARIABLE}
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses as "host:port"; several instances of one service as "host:port,host:port"."""
+    """Addresses as "host:port"; several instances of one service as "host:port,host:port".
+
+    keys: the folder of keys that tokens are made and events signed with. authority: the PEM file that the services'
+    certificates are verified with; "" calls them without TLS.
+    """
 
     kafka: str = ""
     services: Mapping[str, str] = field(default_factory=dict)
     origin: str = "the program"
+    keys: str = ""
+    authority: str = ""
 
     def service(self, name: str) -> str:
         """The address of a service, or NotConfigured."""
@@ -76,14 +84,21 @@ def parse_endpoints(text: str, *, origin: str) -> Endpoints:
         name = key if equals else name
         value = address if equals else key
         addresses[name] = f"{addresses[name]},{value}" if name in addresses else value
-    return Endpoints(kafka=addresses.pop("kafka", ""), services=addresses, origin=origin)
+    kafka, keys, authority = (addresses.pop(key, "") for key in ("kafka", "keys", "authority"))
+    return Endpoints(kafka=kafka, services=addresses, origin=origin, keys=keys, authority=authority)
 
 
 def read_endpoints(path: Path) -> Endpoints:
     """Reads an endpoints file, or raises NotConfigured saying what is wrong with it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Endpoints(kafka=content.get("kafka", ""), services=dict(content.get("services", {})), origin=str(path))
+        return Endpoints(
+            kafka=content.get("kafka", ""),
+            services=dict(content.get("services", {})),
+            origin=str(path),
+            keys=content.get("keys", ""),
+            authority=content.get("authority", ""),
+        )
     except OSError as error:
         raise NotConfigured(f"{path} cannot be read ({error.strerror}). {_MEND}") from error
     except (ValueError, AttributeError, TypeError) as error:

@@ -115,10 +115,12 @@ def _channel(target: str, authority: Path | None, options: dict[str, Any]) -> gr
 
 
 def _interceptors(credentials: Credentials | None) -> list[grpc.aio.ClientInterceptor]:
-    tracing: list[grpc.aio.ClientInterceptor] = [_UnaryTracing(), _StreamTracing()]
-    return (
-        tracing if credentials is None else [*tracing, _UnaryCredentials(credentials), _StreamCredentials(credentials)]
-    )
+    return [_UnaryTracing(), _StreamTracing(), *(showing(credentials) if credentials else ())]
+
+
+def showing(credentials: Credentials) -> list[grpc.aio.ClientInterceptor]:
+    """Returns what has a channel show the credentials with every call."""
+    return [_UnaryCredentials(credentials), _StreamCredentials(credentials)]
 
 
 def own_credentials(settings: ServiceSettings) -> Credentials:

@@ -17,12 +17,16 @@ import structlog
 import uvloop
 from headrace_telemetry.setup import start_logging, start_telemetry, stop_telemetry
 
+from headrace_runtime.admission import open_admission
 from headrace_runtime.errors import Failure
 from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from headrace_runtime.settings import ServiceSettings, load
+from headrace_runtime.tls import certificate_of
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 #: How often readiness is looked at, in seconds.
 READINESS_INTERVAL = 0.5
@@ -69,15 +73,31 @@ def run(name: str, settings_type: type[S], open_app: Opener[S]) -> None:
 async def _live(settings: S, open_app: Opener[S]) -> None:
     stopping = _on_signals()
     async with contextlib.AsyncExitStack() as stack:
+        certificate = certificate_of(settings)
+        admission = await stack.enter_async_context(open_admission(settings))
         service = await stack.enter_async_context(open_app(settings))
         server = await stack.enter_async_context(
-            open_grpc_server(settings.listen, service.servicers, drain_seconds=settings.drain_seconds)
+            open_grpc_server(
+                settings.listen,
+                service.servicers,
+                drain_seconds=settings.drain_seconds,
+                admission=admission,
+                certificate=certificate,
+            )
         )
+        _warn_of_plain_tokens(settings)
         await service.bus.start()
         stack.push_async_callback(service.bus.stop, settings.drain_seconds)
         log.info("started", port=server.port)
         await _report_readiness(service, server.set_serving, server.set_not_serving, until=stopping)
         log.info("stopping")
+
+
+def _warn_of_plain_tokens(settings: ServiceSettings) -> None:
+    """A token that travels in the clear can be taken and used by whoever sees it pass."""
+    host = settings.listen.rpartition(":")[0].strip("[]")
+    if settings.tls_certificate is None and host not in _LOOPBACK:
+        log.warning("tokens travel in the clear", listen=settings.listen, mend="set tls_certificate and tls_key")
 
 
 def _on_signals() -> asyncio.Event:

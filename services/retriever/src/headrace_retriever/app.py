@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from headrace import topics
 from headrace.retrieval.v1.service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from headrace_database import open_database
-from headrace_runtime.grpc_client import open_channel
+from headrace_runtime.grpc_client import open_neighbour
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
@@ -26,7 +26,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """Opens all that the retriever is made of."""
     async with (
         open_database(settings.database, schema="retriever", connections=settings.connections) as database,
-        open_channel(settings.embedder) as channel,
+        open_neighbour(settings.embedder, settings) as channel,
         open_bus(settings.kafka, service="retriever") as bus,
     ):
         ledger = Ledger(database)

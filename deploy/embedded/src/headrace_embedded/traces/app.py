@@ -38,7 +38,8 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         intake = Intake(store, retention, utc_now, limit=QUEUE_LIMIT)
         otlp = "opentelemetry.proto.collector.trace.v1.TraceService"
         servicers = [
-            Servicer(add_otlp, Receiver(intake), otlp),
+            # Exporters of spans have no tokens of ours; what they leave here is read with one.
+            Servicer(add_otlp, Receiver(intake), otlp, is_open=True),
             Servicer(add_contract, TraceServicer(intake, store), "headrace.trace.v1.TraceService"),
         ]
         yield Service(bus=intake, servicers=servicers)

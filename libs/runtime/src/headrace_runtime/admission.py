@@ -1,0 +1,161 @@
+"""The door of every call: who asks, whether they may, and for whom the request then speaks.
+
+Deny by default: a method that is not in headrace.access.METHODS is called by nobody. Tenant and subject of a request
+come from the token; a request that names others is refused, in the same words whether or not they exist.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from google.protobuf.message import Message
+from headrace.access import METHODS, OPEN, Access
+from headrace_identity import Identities, Principal, Unproven, UnusableKey, Verifier, open_identities
+from headrace_identity.credentials import AUTHORIZATION
+from headrace_identity.errors import Flaw
+
+from headrace_runtime.errors import Conflict, Denied, Rejected, Unauthenticated, Violation
+from headrace_runtime.settings import ServiceSettings, variable
+
+log = structlog.get_logger()
+
+_SCHEME = "bearer "
+
+_IN_WORDS: dict[Flaw, str] = {
+    "malformed": "the token is not a signed JSON Web Token",
+    "unknown_key": "the token is signed with a key that is not among the identities",
+    "wrong_algorithm": "the token is signed in a way that is not accepted: use EdDSA, ES256 or RS256",
+    "wrong_signature": "the token's signature is wrong",
+    "wrong_issuer": "the token is of another issuer",
+    "wrong_audience": "the token is for another audience",
+    "expired": "the token has expired",
+    "not_yet_valid": "the token does not hold yet",
+    "missing_claim": "a claim of the token is missing or makes no sense: exp, iat, sub, role or tenant",
+    "unknown_role": "the token's role is not known here",
+    "beyond_its_key": "the token's key does not speak for its role and tenant",
+}
+
+
+class Admission:
+    """Decides who comes in. `open_services` are called without a token."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        methods: Mapping[str, Access] = METHODS,
+        open_services: Collection[str] = OPEN,
+    ) -> None:
+        self._verifier = verifier
+        self._methods = methods
+        self._open = frozenset(open_services)
+
+    def is_open(self, method: str) -> bool:
+        """Says whether anybody may call the method, by full name: "grpc.health.v1.Health/Check"."""
+        return method.partition("/")[0] in self._open
+
+    def opening(self, services: Iterable[str]) -> Admission:
+        """Returns the same with some more services that are called without a token."""
+        return Admission(self._verifier, methods=self._methods, open_services=self._open.union(services))
+
+    async def admit(self, method: str, request: Message, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+        """Returns who calls, with the request bound to them. Raises Unauthenticated, Denied or Rejected."""
+        principal = await self._authenticate(method, metadata)
+        access = self._methods.get(method)
+        if access is None or principal.role not in access.roles:
+            log.warning("call denied", method=method, role=principal.role, reason="role")
+            raise Denied("this role may not call this method")
+        try:
+            bind(request, access, principal)
+        except Denied:
+            log.warning("call denied", method=method, role=principal.role, reason="tenant or subject")
+            raise
+        return principal
+
+    async def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+        given = [value for name, value in metadata if name == AUTHORIZATION]
+        if not given:
+            log.warning("call not authenticated", method=method, reason="no token")
+            raise Unauthenticated("the call carries no token: send one as authorization: Bearer …")
+        try:
+            return await self._verifier.verify(_bearer(given))
+        except Unproven as error:
+            log.warning("call not authenticated", method=method, reason=error.flaw)
+            raise Unauthenticated(_IN_WORDS.get(error.flaw, "the token proves nothing")) from None
+
+
+def _bearer(given: list[str | bytes]) -> str:
+    """Returns the one token. Two of them could mean one to us and another to whoever looked before."""
+    value = given[0]
+    if len(given) > 1 or not isinstance(value, str) or not value.lower().startswith(_SCHEME):
+        raise Unproven("malformed")
+    return value[len(_SCHEME) :].strip()
+
+
+def bind(request: Message, access: Access, principal: Principal) -> None:
+    """Makes the request speak for the caller: fills in the tenant and subject of the token.
+
+    Raises Denied when the request names others, Rejected when a caller of all tenants names none and must.
+    """
+    if access.tenant and principal.is_of_all_tenants:
+        if not (access.everybody or read_path(request, access.tenant)):
+            raise Rejected(Violation(access.tenant, "missing", "Name the tenant: the token speaks for all of them."))
+    elif access.tenant:
+        _fill(request, access.tenant, principal.tenant, "the token speaks for another tenant")
+    if access.subject:
+        _fill(request, access.subject, principal.subject, "the token speaks for another subject")
+
+
+def _fill(request: Message, path: str, value: str, refusal: str) -> None:
+    stated = read_path(request, path)
+    if stated and stated != value:
+        raise Denied(refusal)
+    if value and not stated:
+        *parents, name = path.split(".")
+        holder = request
+        for parent in parents:
+            holder = getattr(holder, parent)
+        setattr(holder, name, value)
+
+
+def read_path(request: Message, path: str) -> str:
+    """Returns the text at a path as the table of access names it, "question.tenant"; "" where nothing is set."""
+    value: Any = request
+    for name in path.split("."):
+        value = getattr(value, name)
+    return str(value)
+
+
+@asynccontextmanager
+async def open_believed(settings: ServiceSettings) -> AsyncIterator[Identities]:
+    """Opens the keys that a service believes. Raises Conflict with the mend when there are none."""
+    if not settings.identities:
+        raise Conflict(
+            f"{variable(settings, 'identities')} is not set: name the JSON Web Key Set of those whose tokens are "
+            "believed, a path or an address"
+        )
+    try:
+        async with open_identities(settings.identities) as identities:
+            yield identities
+    except UnusableKey as error:
+        raise Conflict(f"{variable(settings, 'identities')}: {error}") from error
+
+
+@asynccontextmanager
+async def open_admission(
+    settings: ServiceSettings, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Admission]:
+    """Opens the door of a service, as its settings say. Raises Conflict when it cannot know anybody."""
+    async with open_believed(settings) as identities:
+        verifier = Verifier(
+            identities,
+            issuer=settings.issuer,
+            audience=settings.audience,
+            leeway_seconds=settings.leeway_seconds,
+            clock=clock,
+        )
+        yield Admission(verifier)
