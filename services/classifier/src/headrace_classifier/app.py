@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from uuid import uuid4
 from headrace.privacy.v1.keys_pb2_grpc import add_KeyServiceServicer_to_server
 from headrace.privacy.v1.service_pb2_grpc import add_PrivacyServiceServicer_to_server
 from headrace_database import open_database
+from headrace_privacy import Vault
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
@@ -45,12 +47,13 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         queries, documents = await _open_inspectors(settings, stack)
         database = await stack.enter_async_context(open_database(settings.database, schema="classifier"))
         ledger = Ledger(database)
-        governance = await stack.enter_async_context(open_governance(database, policy, audit))
         masters = master_keys_of(settings.master_key_file, settings.master_key.get_secret_value())
         keys = PostgresKeys(database, masters, now=lambda: datetime.now(UTC), new_id=uuid4)
         await keys.prepare()
+        vault = Vault(keys, clock=time.monotonic)
+        governance = await stack.enter_async_context(open_governance(database, policy, audit, vault=vault))
         bus = await stack.enter_async_context(open_bus(settings.kafka, service="classifier"))
-        consumers = Consumers(policy, queries, documents, now=lambda: datetime.now(UTC))
+        consumers = Consumers(policy, queries, documents, now=lambda: datetime.now(UTC), decisions=governance.decisions)
         consumers.subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
@@ -58,7 +61,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             *governance.servicers,
             Servicer(
                 add_PrivacyServiceServicer_to_server,
-                PrivacyServicer(policy, queries),
+                PrivacyServicer(policy, queries, decisions=governance.decisions),
                 "headrace.privacy.v1.PrivacyService",
             ),
             Servicer(
