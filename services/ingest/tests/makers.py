@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -14,8 +15,22 @@ from headrace.document.v1.document_pb2 import Deletion, DocumentIndexed, Documen
 from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted
 from headrace.query.v1.events_pb2 import QuerySubmitted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
+from headrace_ingest.handlers import Door
+from headrace_privacy import Tier, Vault
+from headrace_privacy.memory import MemoryKeyring
 from headrace_stream import Delivery, Refusal
 from headrace_stream.memory import delivered
+
+
+def open_vault(keyring: MemoryKeyring | None = None) -> Vault:
+    """A vault whose keys are a test's own."""
+    return Vault(keyring or MemoryKeyring(), clock=time.monotonic)
+
+
+def open_door(store: Any, vault: Vault) -> Door:
+    """What submissions pass."""
+    return Door(store, vault, Tier.TIER_2, clock)
+
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
@@ -77,8 +92,8 @@ def chunk(tenant: str, query_id: str, generation: str, index: int, text: str | N
     return message
 
 
-def letter(topic: str, correlation_id: str, tenant: str) -> DeadLetter:
-    return DeadLetter(service="embedder", topic=topic, correlation_id=correlation_id, tenant=tenant, error="KeyError")
+def letter(topic: str, correlation_id: str, tenant: str, *, error: str = "KeyError") -> DeadLetter:
+    return DeadLetter(service="embedder", topic=topic, correlation_id=correlation_id, tenant=tenant, error=error)
 
 
 def arrived(message: Any, *, event_id: UUID | None = None, headers: Mapping[str, str] = NO_HEADERS) -> Delivery[Any]:

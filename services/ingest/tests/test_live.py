@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 from headrace.query.v1 import service_pb2
-from headrace.query.v1.answer_pb2 import AnswerChunk
-from headrace_ingest import live as live_module
+from headrace.query.v1.answer_pb2 import AnswerChunk, Citation
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
 from headrace_ingest.live import ANSWER, FIRST_CHUNK, GENERATION, REMEMBERED, Live
-from headrace_privacy import Sealed
+from headrace_privacy import Erased, Owner, Text, Tier
+from headrace_privacy.memory import MemoryKeyring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.tests.makers import answer, chunk
+from services.ingest.tests.makers import answer, chunk, open_vault
 
 TENANT, QUERY = "demo", "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 
@@ -54,7 +55,7 @@ async def written(live: Live) -> None:
 
 
 async def test_an_answer_is_seen_in_order() -> None:
-    live = Live()
+    live = Live(open_vault())
     await written(live)
     updates = await seen(live)
     kinds = [update.WhichOneof("update") for update in updates]
@@ -67,13 +68,13 @@ async def test_an_answer_is_seen_in_order() -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 2, FIRST_CHUNK, FIRST_CHUNK + 2, ANSWER])
 async def test_a_watch_goes_on_after_the_number_it_names(after: int) -> None:
-    live = Live()
+    live = Live(open_vault())
     await written(live)
     assert await numbers(live, after) == [number for number in await numbers(live) if number > after]
 
 
 async def test_a_watch_sees_what_comes_while_it_waits() -> None:
-    live = Live()
+    live = Live(open_vault())
     updates = live.updates(TENANT, QUERY, after=0, patience=5)
     waiting = asyncio.create_task(next_one(updates))
     await asyncio.sleep(0.01)
@@ -82,7 +83,7 @@ async def test_a_watch_sees_what_comes_while_it_waits() -> None:
 
 
 async def test_a_new_writing_voids_the_old() -> None:
-    live = Live()
+    live = Live(open_vault())
     for part in (piece(0), piece(1, "Old"), piece(0, None, "two"), piece(1, "New", "two")):
         await live.show_chunk(part)
     updates = await seen(live)
@@ -91,7 +92,7 @@ async def test_a_new_writing_voids_the_old() -> None:
 
 
 async def test_what_comes_twice_or_late_is_not_seen_again() -> None:
-    live = Live()
+    live = Live(open_vault())
     for part in (piece(0), piece(1, "a"), piece(1, "a"), piece(0), piece(0, None, "two"), piece(2, "late")):
         await live.show_chunk(part)
     live.note(TENANT, QUERY, service_pb2.STAGE_SUBMITTED)
@@ -100,14 +101,14 @@ async def test_what_comes_twice_or_late_is_not_seen_again() -> None:
 
 async def test_a_stage_that_is_told_after_the_next_is_left_out() -> None:
     """Ask notes what it submitted after the bus has it: by then the query may have been accepted."""
-    live = Live()
+    live = Live(open_vault())
     live.note(TENANT, QUERY, service_pb2.STAGE_ACCEPTED)
     live.note(TENANT, QUERY, service_pb2.STAGE_SUBMITTED)
     assert await numbers(live) == [2]
 
 
 async def test_a_lost_chunk_leaves_the_others_their_numbers() -> None:
-    live = Live()
+    live = Live(open_vault())
     await live.show_chunk(piece(0))
     await live.show_chunk(piece(5, "later"))
     assert await numbers(live) == [FIRST_CHUNK, FIRST_CHUNK + 5]
@@ -120,7 +121,7 @@ chunks = st.lists(st.tuples(st.sampled_from(["one", "two", "three"]), st.integer
 @given(chunks, st.integers(0, 30))
 async def test_two_instances_that_saw_the_same_number_alike(parts: list[tuple[str, int]], cut: int) -> None:
     """So a client that loses one goes on at the other: it gets what it lacks, once, in rising order."""
-    here, there = Live(), Live()
+    here, there = Live(open_vault()), Live(open_vault())
     for generation, index in parts:
         for live in (here, there):
             await live.show_chunk(piece(index, f"{generation}{index}", generation))
@@ -133,7 +134,7 @@ async def test_two_instances_that_saw_the_same_number_alike(parts: list[tuple[st
 
 
 async def test_the_oldest_query_is_forgotten() -> None:
-    live = Live()
+    live = Live(open_vault())
     for number in range(REMEMBERED + 1):
         live.note(TENANT, str(number), service_pb2.STAGE_ACCEPTED)
     assert await seen(live, query_id="0") == []
@@ -141,7 +142,7 @@ async def test_the_oldest_query_is_forgotten() -> None:
 
 
 async def test_a_watcher_outlives_that_its_query_is_forgotten() -> None:
-    live = Live()
+    live = Live(open_vault())
     await live.show_chunk(piece(0))
     updates = live.updates(TENANT, QUERY, after=0, patience=0.01)
     assert (await next_one(updates)).sequence == FIRST_CHUNK
@@ -152,16 +153,52 @@ async def test_a_watcher_outlives_that_its_query_is_forgotten() -> None:
 
 
 async def test_another_tenants_query_of_the_same_id_is_not_seen() -> None:
-    live = Live()
+    live = Live(open_vault())
     await live.show_chunk(chunk("other", QUERY, "one", 0))
     assert await seen(live) == []
 
 
-async def test_sealed_text_is_not_shown() -> None:
-    sealed = piece(0)
-    sealed.text.sealed.ciphertext = b"x"
-    with pytest.raises(Sealed):
-        await Live().show_chunk(sealed)
+async def test_what_is_sealed_is_opened_for_the_watcher_and_held_sealed() -> None:
+    vault = open_vault()
+    live, seal = Live(vault), await vault.seal_for(Owner.subject(TENANT, "user-1"))
+    part, said = piece(1), answer(TENANT, QUERY)
+    part.text.CopyFrom(seal.protect(Text("It binds.", Tier.TIER_2)))
+    said.text.CopyFrom(seal.protect(Text("It binds [1].", Tier.TIER_2)))
+    citation = seal.seal_labels(ChunkReference(title="The title", headings=["One"]), Tier.TIER_2)
+    said.citations.append(Citation(number=1, chunk=citation))
+    await live.show_chunk(part)
+    await live.show_answer(said)
+    assert "binds" not in repr([stream.updates for stream in live._streams.values()])
+    text, whole = await seen(live)
+    assert text.text == "It binds."
+    assert (whole.answer.text, whole.answer.citations[0].chunk.title) == ("It binds [1].", "The title")
+
+
+async def test_what_was_erased_is_seen_by_nobody_any_more() -> None:
+    keyring, owner = MemoryKeyring(), Owner.subject(TENANT, "user-1")
+    vault = open_vault(keyring)
+    live, part = Live(vault), piece(1)
+    part.text.CopyFrom((await vault.seal_for(owner)).protect(Text("It binds.", Tier.TIER_2)))
+    await live.show_chunk(part)
+    assert len(await seen(live)) == 1
+    keyring.destroy(owner)
+    vault.forget()
+    with pytest.raises(Erased):
+        await seen(live)
+
+
+async def test_an_erased_document_leaves_its_citation_without_a_title() -> None:
+    keyring, document = MemoryKeyring(), Owner.document(TENANT, "contracts", "a.md")
+    vault = open_vault(keyring)
+    said = answer(TENANT, QUERY)
+    labels = (await vault.seal_for(document)).seal_labels(ChunkReference(title="The title", ordinal=3), Tier.TIER_2)
+    said.citations.append(Citation(number=1, chunk=labels))
+    keyring.destroy(document)
+    live = Live(open_vault(keyring))
+    await live.show_answer(said)
+    (whole,) = await seen(live)
+    (citation,) = whole.answer.citations
+    assert (citation.chunk.ordinal, citation.chunk.title, citation.chunk.HasField("sealed_labels")) == (3, "", False)
 
 
 async def test_a_numbering_that_forgets_the_generation_is_caught() -> None:
@@ -169,11 +206,10 @@ async def test_a_numbering_that_forgets_the_generation_is_caught() -> None:
 
     class Flat(Live):
         async def show_chunk(self, chunk: AnswerChunk) -> None:
-            update = live_module._update_of(chunk, sequence=FIRST_CHUNK + chunk.index)
-            self._stream(chunk.tenant, chunk.query_id).add(update)
+            self._stream(chunk.tenant, chunk.query_id).add(FIRST_CHUNK + chunk.index, chunk)
 
     kinds = []
-    for live in (Live(), Flat()):
+    for live in (Live(open_vault()), Flat(open_vault())):
         for part in (piece(0), piece(1, "Old"), piece(0, None, "two"), piece(1, "New", "two")):
             await live.show_chunk(part)
         kinds.append([update.text for update in await seen(live) if update.text])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,9 @@ from headrace_ingest.adapters.parsing import open_parser
 from headrace_ingest.document_servicer import DocumentServicer
 from headrace_ingest.live import ANSWER, FIRST_CHUNK, Live
 from headrace_ingest.query_servicer import QueryServicer
+from headrace_privacy import Owner, Text, Tier, Vault
+from headrace_privacy.memory import MemoryKeyring
+from headrace_privacy.policy_file import read_policy
 from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Rejected, Unavailable
 from headrace_runtime.grpc_client import open_channel
@@ -32,7 +36,17 @@ from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from headrace_stream import Event, Refusal
 from headrace_stream.memory import delivered
 
-from services.ingest.tests.makers import CANARY, answer, arrived, chunk, clock, indexed, letter
+from services.ingest.tests.makers import (
+    CANARY,
+    answer,
+    arrived,
+    chunk,
+    clock,
+    indexed,
+    letter,
+    open_door,
+    open_vault,
+)
 
 ISSUER = Issuer()
 ADMISSION = Admission(ISSUER.verifier())
@@ -41,13 +55,13 @@ ADMISSION = Admission(ISSUER.verifier())
 class Bus:
     """A bus that hands what is published to ingest's own handlers at once, and can be down or slow to be read."""
 
-    def __init__(self, store: MemoryStore, live: Live, parser: Any) -> None:
+    def __init__(self, store: MemoryStore, live: Live, vault: Vault, parser: Any) -> None:
         self.published: list[Event[Any]] = []
         self.is_down = False
         self.is_read = True
         noted = partial(live.note, stage=service_pb2.STAGE_ACCEPTED)
-        self._query = partial(handlers.accept_query, store=store, clock=clock, noted=noted)
-        self._document = partial(handlers.submit_document, store=store, parser=parser, clock=clock)
+        self._query = partial(handlers.accept_query, door=open_door(store, vault), noted=noted)
+        self._document = partial(handlers.submit_document, door=open_door(store, vault), parser=parser)
         self._refuse = partial(handlers.refuse_document, store=store, clock=clock)
 
     async def publish(self, *events: Event[Any]) -> None:
@@ -68,13 +82,18 @@ class Bus:
             await self._refuse(Refusal(rejected.violations, delivery.arrival, value))
 
 
+@dataclass
 class Door:
     """A client of ingest, and what is behind it."""
 
-    def __init__(self, channel: grpc.aio.Channel, store: MemoryStore, live: Live, bus: Bus) -> None:
-        self.queries = service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.documents = documents_grpc.DocumentServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.store, self.live, self.bus = store, live, bus
+    queries: Any
+    documents: Any
+    store: MemoryStore
+    live: Live
+    bus: Bus
+    keyring: MemoryKeyring
+    vault: Vault
+    address: str
 
     async def submitted(self, tenant: str) -> str:
         response = await self.queries.Submit(service_pb2.SubmitRequest(question=question(tenant)))
@@ -93,11 +112,15 @@ class Door:
 
 @pytest_asyncio.fixture
 async def door() -> AsyncIterator[Door]:
-    store, live = MemoryStore(), Live()
+    keyring = MemoryKeyring()
+    vault = open_vault(keyring)
+    store, live = MemoryStore(), Live(vault)
     async with open_parser(seconds=20) as parser:
-        bus = Bus(store, live, parser)
-        queries = QueryServicer(publish=bus.publish, store=store, live=live, clock=clock)
-        documents = DocumentServicer(publish=bus.publish, store=store, clock=clock)
+        bus = Bus(store, live, vault, parser)
+        queries = QueryServicer(
+            publish=bus.publish, store=store, live=live, vault=vault, policy=read_policy(None), clock=clock
+        )
+        documents = DocumentServicer(publish=bus.publish, store=store, vault=vault, clock=clock)
         servicers = [
             Servicer(service_pb2_grpc.add_QueryServiceServicer_to_server, queries, "headrace.query.v1.QueryService"),
             Servicer(
@@ -108,7 +131,16 @@ async def door() -> AsyncIterator[Door]:
             open_grpc_server("127.0.0.1:0", servicers, drain_seconds=0, admission=ADMISSION) as server,
             open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
         ):
-            yield Door(channel, store, live, bus)
+            yield Door(
+                queries=service_pb2_grpc.QueryServiceStub(channel),  # type: ignore[no-untyped-call]
+                documents=documents_grpc.DocumentServiceStub(channel),  # type: ignore[no-untyped-call]
+                store=store,
+                live=live,
+                bus=bus,
+                keyring=keyring,
+                vault=vault,
+                address=f"127.0.0.1:{server.port}",
+            )
 
 
 def question(tenant: str, **fields: Any) -> service_pb2.Question:
@@ -252,7 +284,8 @@ async def test_a_deadline_ends_a_watch(door: Door, tenant: str) -> None:
 @pytest.mark.parametrize(
     ("tenant_given", "query_id", "expected"),
     [
-        ("", "x", [("tenant", "MISSING"), ("query_id", "NOT_A_UUID")]),
+        ("acme", "x", [("query_id", "NOT_A_UUID")]),
+        ("a\x00", "x", [("tenant", "MALFORMED"), ("query_id", "NOT_A_UUID")]),
         ("a\x00", str(uuid4()), [("tenant", "MALFORMED")]),
     ],
 )
@@ -296,7 +329,7 @@ async def test_put_can_leave_it_to_the_bus(door: Door, tenant: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"tenant": ""}, ("tenant", "MISSING")),
+        ({"source": ""}, ("source", "MISSING")),
         ({"content": Content(media_type="image/png", data=b"x")}, ("content.media_type", "UNSUPPORTED")),
         ({"content": Content(media_type="text/plain", data=b"\xff")}, ("content.data", "NOT_UTF8")),
         ({"content": Content(media_type="text/plain", data=b" \n")}, ("content.data", "EMPTY")),
@@ -359,3 +392,54 @@ async def test_another_tenants_source_is_not_found(door: Door, tenant: str) -> N
     assert (await failed(door.documents.GetSource(request))).code() == grpc.StatusCode.NOT_FOUND
     listed = await door.documents.ListSources(documents_pb2.ListSourcesRequest(tenant=stranger))
     assert list(listed.sources) == []
+
+
+async def test_titles_rest_sealed_and_are_listed_open(door: Door, tenant: str) -> None:
+    request = file(tenant, title=CANARY, uri="https://x", wait=documents_pb2.WAIT_SUBMITTED)
+    await door.documents.Put(request)
+    assert CANARY not in repr(door.store.kept)
+    listing = documents_pb2.GetSourceRequest(tenant=tenant, source="handbook")
+    (listed,) = (await door.documents.GetSource(listing)).documents
+    assert (listed.document.title, listed.document.uri) == (CANARY, "https://x")
+    door.keyring.destroy(Owner.document(tenant, "handbook", "a.md"))
+    door.vault.forget()
+    (listed,) = (await door.documents.GetSource(listing)).documents
+    assert (listed.document.document_id, listed.document.title) == ("a.md", "")
+
+
+async def test_an_answer_rests_sealed_and_goes_with_its_key(door: Door, tenant: str) -> None:
+    query_id = await door.submitted(tenant)
+    owner, said = Owner.subject(tenant, "user-1"), answer(tenant, query_id)
+    said.text.CopyFrom((await door.vault.seal_for(owner)).protect(Text(CANARY, Tier.TIER_2)))
+    await handlers.end_query(arrived(said), store=door.store)
+    assert CANARY not in repr(door.store.asked)
+    get = service_pb2.GetRequest(tenant=tenant, query_id=query_id)
+    assert (await door.queries.Get(get)).answer.text == CANARY
+    door.keyring.destroy(owner)
+    door.vault.forget()
+    found = await door.queries.Get(get)
+    assert (found.state, found.HasField("answer")) == (service_pb2.QUERY_STATE_ERASED, False)
+    assert (await failed(asyncio.ensure_future(door.watched(tenant, query_id)))).code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_query_that_was_erased_on_its_way_ends_its_watchers(door: Door, tenant: str) -> None:
+    query_id = await door.submitted(tenant)
+    dead = letter("query.classified", query_id, tenant, error="Erased")
+    await handlers.bury(arrived(dead), store=door.store, clock=clock)
+    assert (await door.queries.Get(service_pb2.GetRequest(tenant=tenant, query_id=query_id))).state == (
+        service_pb2.QUERY_STATE_ERASED
+    )
+    assert (await failed(asyncio.ensure_future(door.watched(tenant, query_id)))).code() == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("asked", "role", "granted"), [(0, "product", 3), (0, "developer", 2), (3, "developer", 2), (1, "product", 1)]
+)
+async def test_nobody_is_answered_from_more_than_their_role_may_see(
+    door: Door, tenant: str, asked: int, role: str, granted: int
+) -> None:
+    credentials = ISSUER.credentials(role, tenant=tenant)
+    async with open_channel(door.address, credentials) as channel:
+        queries = service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]
+        await queries.Submit(service_pb2.SubmitRequest(question=question(tenant, max_document_tier=asked)))
+    assert door.bus.published[-1].message.max_document_tier == granted

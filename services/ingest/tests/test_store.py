@@ -20,7 +20,7 @@ from headrace_ingest.adapters.parsing import open_parser
 from headrace_ingest.adapters.postgres import ROWS_A_PAGE, PostgresStore
 from headrace_ingest.domain import DocumentAddress, DocumentState, Outcome, QueryState, Submission
 from headrace_ingest.translate import change_of
-from headrace_privacy import Tier
+from headrace_privacy import Tier, is_sealed
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Ledger
 
@@ -33,6 +33,8 @@ from services.ingest.tests.makers import (
     deletion,
     indexed,
     letter,
+    open_door,
+    open_vault,
     put,
     query,
     refused,
@@ -44,11 +46,13 @@ class Door:
 
     def __init__(self, store: Any, parser: Any) -> None:
         self.store = store
+        self.vault = open_vault()
         self.noted: list[tuple[str, str]] = []
-        self.accept = partial(handlers.accept_query, store=store, clock=clock, noted=lambda *of: self.noted.append(of))
+        door = open_door(store, self.vault)
+        self.accept = partial(handlers.accept_query, door=door, noted=lambda *of: self.noted.append(of))
         self.end = partial(handlers.end_query, store=store)
         self.bury = partial(handlers.bury, store=store, clock=clock)
-        self.submit = partial(handlers.submit_document, store=store, parser=parser, clock=clock)
+        self.submit = partial(handlers.submit_document, door=door, parser=parser)
         self.refuse = partial(handlers.refuse_document, store=store, clock=clock)
         self.index = partial(handlers.note_indexed, store=store)
 
@@ -97,12 +101,18 @@ def address(tenant: str, document_id: str = "a.md") -> DocumentAddress:
 class StoreSuite:
     """Every test here holds for every store."""
 
+    async def raw(self, door: Door, event: QueryAccepted | DocumentAccepted) -> str:
+        """What was submitted, which travels sealed alone."""
+        assert (is_sealed(event.raw), event.raw.characters > 0) == (True, True)
+        return (await door.vault.opener_for(event)).reveal(event.raw, Tier.TIER_2).reveal()
+
     async def test_a_query_is_accepted_and_sent_on(self, door: Door, tenant: str) -> None:
         asked = query(tenant, declared_tier=2, sources=["handbook"], subject="user-1")
         delivery = arrived(asked)
         assert await door.accept(delivery) == ()
         (event,) = await door.accepted(tenant)
-        assert (event.text, event.declared_tier) == (asked.text, 2)
+        assert (await self.raw(door, event), event.declared_tier) == (asked.text, 2)
+        assert event.query.max_document_tier == Tier.TIER_2
         assert (event.query.query_id, event.query.subject) == (asked.query_id, "user-1")
         assert list(event.query.sources) == ["handbook"]
         assert event.query.accepted_at.ToDatetime() == NOW.replace(tzinfo=None)
@@ -157,6 +167,35 @@ class StoreSuite:
         await door.bury(arrived(letter("query.retrieved", asked.query_id, tenant)))
         assert (await door.store.query(tenant, UUID(asked.query_id))).state == QueryState.ANSWERED
 
+    async def test_what_was_erased_on_its_way_ends_as_erased(self, door: Door, tenant: str) -> None:
+        asked = query(tenant)
+        await door.accept(arrived(asked))
+        await door.submitted(put(tenant))
+        await door.bury(arrived(letter("query.classified", asked.query_id, tenant, error="Erased")))
+        await door.bury(arrived(letter("document.classified", address(tenant).key, tenant, error="Erased")))
+        await door.end(arrived(answer(tenant, asked.query_id)))  # made of it a moment before
+        record = await door.store.query(tenant, UUID(asked.query_id))
+        assert (record.state, record.answer) == (QueryState.ERASED, None)
+        assert (await door.store.document(address(tenant))).state == DocumentState.DELETED
+
+    async def test_nothing_is_sent_on_or_kept_in_the_clear(self, door: Door, tenant: str) -> None:
+        """The outbox too: what is written there lies in the database's files for as long as those do."""
+        await door.accept(arrived(query(tenant, text=CANARY, declared_tier=1)))
+        await door.submitted(put(tenant, data=CANARY.encode(), title=CANARY, uri=CANARY, declared_tier=1))
+        for _, key, value in await door.sent(tenant):
+            assert CANARY.encode() not in value
+            assert CANARY not in key
+        record = await door.store.document(address(tenant))
+        assert CANARY not in repr(record)
+
+    async def test_nobody_is_answered_from_more_than_products_may_see(self, door: Door, tenant: str) -> None:
+        clearance = handlers.Door(door.store, door.vault, Tier.TIER_1, clock)
+        for asked in (0, 1, 3):
+            await handlers.accept_query(
+                arrived(query(tenant, max_document_tier=asked)), door=clearance, noted=lambda *_: None
+            )
+        assert [event.query.max_document_tier for event in await door.accepted(tenant)] == [2, 1, 2]
+
     async def test_a_dead_letter_of_nobody_changes_nothing(self, door: Door, tenant: str) -> None:
         for topic, key in (("query.embedded", "no-uuid"), ("query.embedded", ""), ("document.embedded", "x")):
             await door.bury(arrived(letter(topic, key, tenant)))
@@ -181,8 +220,9 @@ class StoreSuite:
         submission = await door.submitted(message)
         assert (submission.version, submission.outcome, submission.tier) == (1, Outcome.SUBMITTED, None)
         (event,) = await door.documents(tenant)
-        assert (event.document.version, event.document.title, event.document.uri) == (1, "The Heading", "https://x")
-        assert (event.markdown, event.declared_tier) == ("# The Heading\n\nText.", 1)
+        labels = (await door.vault.opener_for(event)).open_labels(event.document)
+        assert (event.document.version, labels.title, labels.uri) == (1, "The Heading", "https://x")
+        assert (await self.raw(door, event), event.declared_tier) == ("# The Heading\n\nText.", 1)
         assert event.submission_id == message.submission_id
 
     async def test_unchanged_content_does_nothing(self, door: Door, tenant: str) -> None:
@@ -230,7 +270,8 @@ class StoreSuite:
         assert (await door.submitted(deletion(tenant))).outcome == Outcome.UNCHANGED
         assert (await door.submitted(put(tenant))).version == 3
         changes = [event.WhichOneof("change") for event in await door.documents(tenant)]
-        assert changes == ["markdown", "deletion", "markdown"]
+        assert changes == [None, "deletion", None]
+        assert [event.HasField("raw") for event in await door.documents(tenant)] == [True, False, True]
 
     async def test_deleting_what_never_was_does_nothing(self, door: Door, tenant: str) -> None:
         submission = await door.submitted(deletion(tenant))
@@ -367,7 +408,7 @@ class TestPostgres(StoreSuite):
     async def test_first_documents_that_come_at_once_agree_on_the_tier(self, door: Door, tenant: str) -> None:
         strict = put(tenant, "strict.md", declared_tier=3)
         async with door.store.unit(tenant=tenant) as first:
-            assert (await first.apply(change_of(strict), now=NOW)).tier == Tier.TIER_2
+            assert (await first.apply(change_of(strict, labels=b"", key=b"k"), now=NOW)).tier == Tier.TIER_2
             second = asyncio.create_task(door.submit(arrived(put(tenant, "lax.md", declared_tier=1))))
             await asyncio.sleep(0.2)
         await second

@@ -147,6 +147,15 @@ class Opener:
             raise Tampered("the labels are of another message") from None
         return copy
 
+    def readable_labels(self, message: Msg) -> Msg:
+        """As open_labels; of what is erased the labels stay empty."""
+        try:
+            return self.open_labels(message)
+        except Erased:
+            copy = _copy(message)
+            copy.ClearField(LABELS_FIELD)
+            return copy
+
     def open(self, sealed: SealedBytes) -> bytes:
         """Opens bytes. Raises Erased when their key is destroyed, Tampered when they are forged or torn."""
         key = self.keys.get(sealed.key_id)

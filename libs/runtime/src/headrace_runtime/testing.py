@@ -16,12 +16,12 @@ class _Keys(KeyServiceServicer):
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def Issue(self, request: keys_pb2.IssueRequest, context: Any) -> keys_pb2.IssueResponse:  # noqa: N802
+    async def Issue(self, request: keys_pb2.IssueRequest, context: Any) -> keys_pb2.IssueResponse:  # noqa: ARG002, N802
         wire = request.owner
         key = await self._keyring.issue(Owner(wire.tenant, OwnerKind(wire.kind), wire.name))
         return keys_pb2.IssueResponse(key=_to_wire(key))
 
-    async def Open(self, request: keys_pb2.OpenRequest, context: Any) -> keys_pb2.OpenResponse:  # noqa: N802
+    async def Open(self, request: keys_pb2.OpenRequest, context: Any) -> keys_pb2.OpenResponse:  # noqa: ARG002, N802
         keys = await self._keyring.open(request.key_ids)
         return keys_pb2.OpenResponse(keys=map(_to_wire, keys.values()))
 
@@ -30,7 +30,7 @@ class _Keys(KeyServiceServicer):
 async def serving_keys(keyring: Keyring) -> AsyncIterator[str]:
     """Serves a keyring to whoever asks, and yields its address, for a service's setting `classifier`."""
     server = grpc.aio.server()
-    add_KeyServiceServicer_to_server(_Keys(keyring), server)
+    add_KeyServiceServicer_to_server(_Keys(keyring), server)  # type: ignore[abstract]  # what it lacks answers UNIMPLEMENTED
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from headrace.document.v1.service_pb2_grpc import add_DocumentServiceServicer_to_server
 from headrace.query.v1.service_pb2_grpc import add_QueryServiceServicer_to_server
 from headrace_database import open_database
+from headrace_privacy import Tier
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.keys import open_vault
+from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
 
@@ -17,6 +20,7 @@ from headrace_ingest import consumers
 from headrace_ingest.adapters.parsing import open_parser
 from headrace_ingest.adapters.postgres import PostgresStore
 from headrace_ingest.document_servicer import DocumentServicer
+from headrace_ingest.handlers import Door
 from headrace_ingest.live import Live
 from headrace_ingest.query_servicer import QueryServicer
 from headrace_ingest.settings import Settings
@@ -29,19 +33,20 @@ def clock() -> datetime:
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
-    """Opens every part of ingest and wires them."""
+    """Opens every part of ingest and wires them. Raises Conflict for settings or a policy that cannot be used."""
+    policy = load_policy(settings.policy)
     async with (
         open_database(settings.database, schema="ingest") as database,
         open_bus(settings.kafka, service="ingest") as bus,
         open_parser(seconds=settings.parse_seconds) as parser,
+        open_vault(settings) as vault,
     ):
-        ledger, live = Ledger(database), Live()
+        ledger, live = Ledger(database), Live(vault)
         store = PostgresStore(database, ledger)
-        consumers.subscribe(
-            bus, store=store, parser=parser, live=live, clock=clock, replay_seconds=settings.replay_seconds
-        )
-        queries = QueryServicer(publish=bus.publish, store=store, live=live, clock=clock)
-        documents = DocumentServicer(publish=bus.publish, store=store, clock=clock)
+        door = Door(store, vault, policy.clearance("product") or Tier.PUBLIC, clock)
+        consumers.subscribe(bus, door=door, parser=parser, live=live, replay_seconds=settings.replay_seconds)
+        queries = QueryServicer(publish=bus.publish, store=store, live=live, vault=vault, policy=policy, clock=clock)
+        documents = DocumentServicer(publish=bus.publish, store=store, vault=vault, clock=clock)
         async with ledger.relaying(bus):
             yield Service(
                 bus,

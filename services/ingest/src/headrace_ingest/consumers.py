@@ -7,10 +7,12 @@ from functools import partial
 from headrace import topics
 from headrace.query.v1 import service_pb2
 from headrace_stream import Bus
+from headrace_stream.erasures import forget_erased
 
 from headrace_ingest import handlers
+from headrace_ingest.handlers import Door
 from headrace_ingest.live import Live
-from headrace_ingest.ports import Clock, Parser, Store
+from headrace_ingest.ports import Parser
 
 #: Where a query or a document can be given up on after it was accepted.
 ON_THE_WAY = (
@@ -27,18 +29,19 @@ ON_THE_WAY = (
 DOCUMENTS_IN_FLIGHT = 4
 
 
-def subscribe(bus: Bus, *, store: Store, parser: Parser, live: Live, clock: Clock, replay_seconds: float) -> None:
+def subscribe(bus: Bus, *, door: Door, parser: Parser, live: Live, replay_seconds: float) -> None:
     """Wires each topic to its handler."""
+    store, clock = door.store, door.clock
     noted = partial(live.note, stage=service_pb2.STAGE_ACCEPTED)
     bus.subscribe(
         topics.QUERY_SUBMITTED,
-        partial(handlers.accept_query, store=store, clock=clock, noted=noted),
+        partial(handlers.accept_query, door=door, noted=noted),
         refuse=partial(handlers.refuse_query, clock=clock),
     )
     bus.subscribe(topics.ANSWER_COMPLETED, partial(handlers.end_query, store=store))
     bus.subscribe(
         topics.DOCUMENT_SUBMITTED,
-        partial(handlers.submit_document, store=store, parser=parser, clock=clock),
+        partial(handlers.submit_document, door=door, parser=parser),
         refuse=partial(handlers.refuse_document, store=store, clock=clock),
         in_flight=DOCUMENTS_IN_FLIGHT,
     )
@@ -47,3 +50,4 @@ def subscribe(bus: Bus, *, store: Store, parser: Parser, live: Live, clock: Cloc
     bus.subscribe_all("dead-letters", dead_letters, partial(handlers.bury, store=store, clock=clock))
     bus.watch(topics.ANSWER_CHUNK, live.show_chunk, since_seconds=replay_seconds)
     bus.watch(topics.ANSWER_COMPLETED, live.show_answer, since_seconds=replay_seconds)
+    forget_erased(bus, door.vault.forget)

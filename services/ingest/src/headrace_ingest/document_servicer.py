@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import grpc
 from headrace import topics
 from headrace.document.v1 import service_pb2, service_pb2_grpc
-from headrace.document.v1.document_pb2 import Deletion, DocumentRefused, DocumentSubmitted
-from headrace_privacy import Tier
+from headrace.document.v1.document_pb2 import Deletion, Document, DocumentRefused, DocumentSubmitted
+from headrace_privacy import Tier, Vault
 from headrace_runtime.errors import Aborted, NotFound, Rejected
 from headrace_stream import Event
 from headrace_telemetry.tracing import trace_id
@@ -32,9 +32,10 @@ LARGEST_PAGE = 1_000
 class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
     """See protos/headrace/document/v1/service.proto."""
 
-    def __init__(self, *, publish: Publish, store: Store, clock: Clock) -> None:
+    def __init__(self, *, publish: Publish, store: Store, vault: Vault, clock: Clock) -> None:
         self._publish = publish
         self._store = store
+        self._vault = vault
         self._clock = clock
 
     async def Put(self, request: service_pb2.PutRequest, context: Context) -> service_pb2.PutResponse:
@@ -51,7 +52,7 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
         )
         submission = await self._submit(message, wait=request.wait)
         return service_pb2.PutResponse(
-            document=_document(submission, title=request.title, uri=request.uri),
+            document=_document(submission, Document(title=request.title, uri=request.uri)),
             outcome=service_pb2.Outcome.ValueType(submission.outcome),
             tier=translate.tier_to_wire(submission.tier),
             chunks=submission.chunks,
@@ -74,7 +75,7 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
         )
         submission = await self._submit(message, wait=request.wait)
         return service_pb2.DeleteResponse(
-            document=_document(submission, title="", uri=""),
+            document=_document(submission, Document()),
             outcome=service_pb2.Outcome.ValueType(submission.outcome),
             trace_id=trace_id(),
         )
@@ -93,9 +94,10 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
             raise NotFound("source", request.source)
         limit = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         found = await self._store.documents(request.tenant, request.source, after=request.page_token, limit=limit)
+        opener = await self._vault.opener_for(*map(translate.document_of, found))
         return service_pb2.GetSourceResponse(
             source=translate.source_to_wire(sources[request.source]),
-            documents=[translate.source_document_to_wire(document) for document in found],
+            documents=[translate.source_document_to_wire(document, opener) for document in found],
             next_page_token=found[-1].address.document_id if len(found) == limit else "",
         )
 
@@ -128,8 +130,9 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
             raise Aborted(f"document {submission.address.key} was given up on: see `headrace dlq list`")
 
 
-def _document(submission: Submission, *, title: str, uri: str) -> Any:
-    return translate.document_to_wire(submission.address, version=submission.version, title=title, uri=uri)
+def _document(submission: Submission, said: Document) -> Document:
+    labels = said.SerializeToString()
+    return translate.document_to_wire(submission.address, version=submission.version, labels=labels)
 
 
 def _event(message: DocumentSubmitted) -> Event[DocumentSubmitted]:

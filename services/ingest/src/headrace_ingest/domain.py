@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -69,12 +70,12 @@ class DocumentAddress:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a submission asks for. `fingerprint` is that of a deletion when nothing is put."""
+    """What a submission asks for. `labels` is a Document with its title and address sealed, serialized; empty for a
+    deletion. `fingerprint` is that of a deletion when nothing is put."""
 
     address: DocumentAddress
     submission_id: UUID
-    title: str
-    uri: str
+    labels: bytes
     declared: Tier | None
     fingerprint: bytes
 
@@ -110,12 +111,11 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """One document of a source."""
+    """One document of a source. `labels` as Change has them."""
 
     address: DocumentAddress
     version: int
-    title: str
-    uri: str
+    labels: bytes
     tier: Tier | None
     state: DocumentState
     chunks: int
@@ -134,9 +134,10 @@ class SourceRecord:
     changed_at: datetime
 
 
-def fingerprint(content: bytes, *parts: str) -> bytes:
-    """Returns 32 bytes that differ when the file or anything said about it does."""
-    digest = hashlib.sha256(content)
+def fingerprint(key: bytes, content: bytes, *parts: str) -> bytes:
+    """Returns 32 bytes that differ when the file or anything said about it does; without the key they tell nothing of
+    a file that somebody guesses."""
+    digest = hmac.new(key, content, hashlib.sha256)
     for part in parts:
         digest.update(b"\x00" + part.encode())
     return digest.digest()

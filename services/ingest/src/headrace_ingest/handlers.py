@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 from uuid import UUID
 
 from headrace import topics
 from headrace.document.v1.document_pb2 import (
-    Deletion,
     DocumentAccepted,
     DocumentIndexed,
     DocumentRefused,
@@ -17,8 +17,9 @@ from headrace.document.v1.document_pb2 import (
 )
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
+from headrace.query.v1.query_pb2 import Query
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
-from headrace_privacy import Tier, strictest
+from headrace_privacy import Erased, Owner, Tier, Vault, owner_of_query
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Delivery, Event, Refusal
 from headrace_stream.codec import read_leniently
@@ -34,30 +35,49 @@ from headrace_ingest.checks import (
     readable_document_id,
     readable_name,
 )
-from headrace_ingest.domain import Applied, Change, DocumentAddress, QueryRecord, QueryState, title_of
+from headrace_ingest.domain import DocumentAddress, DocumentState, QueryRecord, QueryState
 from headrace_ingest.ports import Clock, Parser, Store, Unit
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every submission passes: the store, the vault that seals it, and the strictest tier that a product, asking
+    for its end users, may be answered from."""
+
+    store: Store
+    vault: Vault
+    clearance: Tier
+    clock: Clock
+
+
 async def accept_query(
-    delivery: Delivery[QuerySubmitted], *, store: Store, clock: Clock, noted: Callable[[str, str], None]
+    delivery: Delivery[QuerySubmitted], *, door: Door, noted: Callable[[str, str], None]
 ) -> Sequence[Event[Any]]:
-    """Records a query, once, and sends it on its way; `noted` hears of it. Raises Rejected."""
+    """Records a query, once, and sends it on its way, sealed; `noted` hears of it. Raises Rejected."""
     message = delivery.message
     check_query(translate.query_fields(message))
     query_id = UUID(message.query_id)
     describe(trace.get_current_span(), {"headrace.query.id": str(query_id), "headrace.tenant": message.tenant})
-    async with store.once(delivery, tenant=message.tenant) as unit:
-        if unit is None:
+    query = translate.query_of(
+        message,
+        clearance=door.clearance,
+        published_at=delivery.arrival.published_at,
+        received_at=delivery.received_at,
+        now=door.clock(),
+    )
+    seal = await door.vault.seal_for(owner_of_query(query))
+    async with door.store.once(delivery, tenant=message.tenant) as unit:
+        if unit is None or not await unit.accept_query(_record(query), product=message.product):
             return ()
-        now = clock()
-        record = QueryRecord(message.tenant, query_id, QueryState.OPEN, now, trace_id(), None, None)
-        if not await unit.accept_query(record, product=message.product):
-            return ()
-        published_at = delivery.arrival.published_at
-        event = translate.accepted(message, published_at=published_at, received_at=delivery.received_at, now=now)
-        unit.emit(_on_query(delivery, event.query.tenant, str(query_id), topics.QUERY_ACCEPTED, event))
+        event = translate.accepted(message, query, seal)
+        unit.emit(_on_query(delivery, query.tenant, str(query_id), topics.QUERY_ACCEPTED, event))
     noted(message.tenant, str(query_id))
     return ()
+
+
+def _record(query: Query) -> QueryRecord:
+    accepted_at = query.accepted_at.ToDatetime(tzinfo=UTC)
+    return QueryRecord(query.tenant, UUID(query.query_id), QueryState.OPEN, accepted_at, trace_id(), None, None)
 
 
 def _on_query(delivery: Delivery[Any], tenant: str, query_id: str, topic: Any, message: Any) -> Event[Any]:
@@ -98,12 +118,12 @@ async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store) -> Seq
         if unit is not None:
             answer, tier = message.SerializeToString(), Tier.of(message.tier)
             query_id = UUID(query.query_id)
-            await unit.end_query(query.tenant, query_id, answer=answer, event_id=delivery.event_id, tier=tier)
+            await unit.answer_query(query.tenant, query_id, answer=answer, event_id=delivery.event_id, tier=tier)
     return ()
 
 
 async def bury(delivery: Delivery[DeadLetter], *, store: Store, clock: Clock) -> Sequence[Event[Any]]:
-    """Notes that a query, or a document, was given up on somewhere along its way."""
+    """Notes that a query, or a document, was given up on somewhere along its way, or was erased on it."""
     letter = delivery.message
     async with store.once(delivery, tenant=_tenant_of(letter)) as unit:
         if unit is None:
@@ -111,7 +131,8 @@ async def bury(delivery: Delivery[DeadLetter], *, store: Store, clock: Clock) ->
         if letter.topic.startswith("document."):
             await _bury_document(unit, letter, clock)
         elif query_id := _as_uuid(letter.correlation_id):
-            await unit.end_query(letter.tenant, UUID(query_id), answer=None, event_id=delivery.event_id)
+            state = QueryState.ERASED if _is_erased(letter) else QueryState.DEAD_LETTERED
+            await unit.bury_query(letter.tenant, UUID(query_id), state=state)
     return ()
 
 
@@ -123,43 +144,48 @@ def _tenant_of(letter: DeadLetter) -> str:
 async def _bury_document(unit: Unit, letter: DeadLetter, clock: Clock) -> None:
     tenant, _, rest = letter.correlation_id.partition("/")
     source, _, document_id = rest.partition("/")
-    await unit.bury_document(DocumentAddress(tenant, source, document_id), now=clock())
+    state = DocumentState.DELETED if _is_erased(letter) else DocumentState.DEAD_LETTERED
+    await unit.bury_document(DocumentAddress(tenant, source, document_id), state=state, now=clock())
 
 
-async def submit_document(
-    delivery: Delivery[DocumentSubmitted], *, store: Store, parser: Parser, clock: Clock
-) -> Sequence[Event[Any]]:
+def _is_erased(letter: DeadLetter) -> bool:
+    return letter.error == Erased.__name__
+
+
+async def submit_document(delivery: Delivery[DocumentSubmitted], *, door: Door, parser: Parser) -> Sequence[Event[Any]]:
     """Makes a document's next version and sends it on its way; unchanged content does nothing. Raises Rejected."""
     message = delivery.message
     if message.WhichOneof("change") is None:
         raise Rejected(Violation("content", "missing", "Give the document's content, or its deletion."))
     check_document(translate.document_fields(message))
-    change = translate.change_of(message)
-    markdown = ""
-    if not change.is_deletion:
-        markdown = await parser.markdown(message.content.data, message.content.media_type)
-        check_markdown(markdown)
-    async with store.once(delivery, tenant=message.tenant) as unit:
-        if unit is not None and (applied := await unit.apply(change, now=clock())) is not None:
-            unit.emit(_accepted(delivery, change, applied, markdown))
+    if translate.document_fields(message).content is None:
+        await _delete_document(delivery, door)
+    else:
+        await _put_document(delivery, door, await parser.markdown(message.content.data, message.content.media_type))
     return ()
 
 
-def _accepted(
-    delivery: Delivery[DocumentSubmitted], change: Change, applied: Applied, markdown: str
-) -> Event[DocumentAccepted]:
-    address = change.address
-    title = title_of(markdown, change.title, otherwise=address.document_id)
-    declared = change.declared and strictest(change.declared, applied.tier)
-    message = DocumentAccepted(
-        document=translate.document_to_wire(address, version=applied.version, title=title, uri=change.uri),
-        declared_tier=translate.tier_to_wire(declared or applied.tier),
-        submission_id=str(change.submission_id),
-    )
-    if change.is_deletion:
-        message.deletion.CopyFrom(Deletion())
-    else:
-        message.markdown = markdown
+async def _put_document(delivery: Delivery[DocumentSubmitted], door: Door, markdown: str) -> None:
+    check_markdown(markdown)
+    message = delivery.message
+    seal = await door.vault.seal_for(Owner.document(message.tenant, message.source, message.document_id))
+    key = await door.vault.key_of(Owner.index(message.tenant))
+    labels = translate.labels_of(message, markdown=markdown, seal=seal)
+    change = translate.change_of(message, labels=labels, key=key.secret)
+    async with door.store.once(delivery, tenant=message.tenant) as unit:
+        if unit is not None and (applied := await unit.apply(change, now=door.clock())) is not None:
+            unit.emit(_on_document(delivery, translate.document_put(change, applied, markdown, seal)))
+
+
+async def _delete_document(delivery: Delivery[DocumentSubmitted], door: Door) -> None:
+    change = translate.change_of(delivery.message, labels=b"", key=b"")
+    async with door.store.once(delivery, tenant=change.address.tenant) as unit:
+        if unit is not None and (applied := await unit.apply(change, now=door.clock())) is not None:
+            unit.emit(_on_document(delivery, translate.document_deleted(change, applied)))
+
+
+def _on_document(delivery: Delivery[DocumentSubmitted], message: DocumentAccepted) -> Event[DocumentAccepted]:
+    address = translate.address_of(message.document)
     return delivery.follow(
         topics.DOCUMENT_ACCEPTED,
         message,

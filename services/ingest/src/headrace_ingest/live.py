@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from headrace.query.v1 import service_pb2
 from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted
-from headrace_privacy import Tier, reveal
+from headrace_privacy import Vault
 
 from headrace_ingest import translate
 
@@ -29,31 +29,36 @@ GENERATION = 1 << 32
 ANSWER = 1 << 62
 
 
+#: What is remembered of an answer: as it came, sealed.
+Seen = AnswerChunk | AnswerCompleted | service_pb2.Update
+
+
 @dataclass(slots=True)
 class _Stream:
-    updates: list[service_pb2.Update] = field(default_factory=list)
+    updates: list[tuple[int, Seen]] = field(default_factory=list)
     generations: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, update: service_pb2.Update) -> None:
+    def add(self, sequence: int, seen: Seen) -> None:
         # A client goes on after the last number it saw: what comes late or twice must not come below that.
-        if self.updates and update.sequence <= self.updates[-1].sequence:
+        if self.updates and sequence <= self.updates[-1][0]:
             return
-        self.updates.append(update)
+        self.updates.append((sequence, seen))
         self.changed.set()
         self.changed = asyncio.Event()
 
 
 class Live:
-    """The updates of recent queries."""
+    """The updates of recent queries. They are opened for each watcher, and nothing is held in the clear."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._streams: OrderedDict[tuple[str, str], _Stream] = OrderedDict()
 
     def note(self, tenant: str, query_id: str, stage: service_pb2.Stage.ValueType) -> None:
         """Notes that a query moved on, SUBMITTED or ACCEPTED."""
-        progress = service_pb2.Progress(stage=stage)
-        self._stream(tenant, query_id).add(service_pb2.Update(sequence=int(stage), progress=progress))
+        sequence, progress = int(stage), service_pb2.Progress(stage=stage)
+        self._stream(tenant, query_id).add(sequence, service_pb2.Update(sequence=sequence, progress=progress))
 
     async def show_chunk(self, chunk: AnswerChunk) -> None:
         """Shows a piece of an answer."""
@@ -62,36 +67,43 @@ class Live:
             stream.generations.append(chunk.generation_id)
             if len(stream.generations) > 1:
                 base = GENERATION * (len(stream.generations) - 1)
-                stream.add(service_pb2.Update(sequence=base, restart=service_pb2.Restart()))
+                stream.add(base, service_pb2.Update(sequence=base, restart=service_pb2.Restart()))
         base = GENERATION * stream.generations.index(chunk.generation_id) + FIRST_CHUNK
-        stream.add(_update_of(chunk, sequence=base + chunk.index))
+        stream.add(base + chunk.index, chunk)
 
     async def show_answer(self, message: AnswerCompleted) -> None:
         """Shows an answer, whole."""
-        update = service_pb2.Update(sequence=ANSWER, answer=translate.answer_of(message))
-        self._stream(message.query.tenant, message.query.query_id).add(update)
+        self._stream(message.query.tenant, message.query.query_id).add(ANSWER, message)
 
     async def updates(
         self, tenant: str, query_id: str, *, after: int, patience: float
     ) -> AsyncIterator[service_pb2.Update | None]:
-        """Yields the updates after a sequence number as they come; None when nothing came for `patience` seconds."""
+        """Yields the updates after a sequence number as they come; None when nothing came for `patience` seconds.
+
+        Raises Erased when whoever asked is erased.
+        """
         position, watched = 0, None
         while True:
             stream = self._stream(tenant, query_id)
             if stream is not watched:  # the first round, or the query was forgotten and seen again
                 position, watched = 0, stream
             changed = stream.changed
-            for update in stream.updates[position:]:
+            for sequence, seen in stream.updates[position:]:
                 position += 1
-                if update.sequence > after:
-                    after = update.sequence
-                    yield update
+                if sequence > after:
+                    after = sequence
+                    yield await self._opened(sequence, seen)
             if stream.changed is not changed:
                 continue
             try:
                 await asyncio.wait_for(changed.wait(), patience)
             except TimeoutError:
                 yield None
+
+    async def _opened(self, sequence: int, seen: Seen) -> service_pb2.Update:
+        if isinstance(seen, service_pb2.Update):
+            return seen
+        return translate.update_of(seen, await self._vault.opener_for(seen), sequence=sequence)
 
     def _stream(self, tenant: str, query_id: str) -> _Stream:
         key = (tenant, query_id)
@@ -100,10 +112,3 @@ class Live:
         while len(self._streams) > REMEMBERED:
             self._streams.popitem(last=False)
         return stream
-
-
-def _update_of(chunk: AnswerChunk, *, sequence: int) -> service_pb2.Update:
-    if chunk.WhichOneof("part") == "started":
-        stage = service_pb2.Progress(stage=service_pb2.STAGE_GENERATING, passages=chunk.started.passages)
-        return service_pb2.Update(sequence=sequence, progress=stage)
-    return service_pb2.Update(sequence=sequence, text=reveal(chunk.text, Tier.TIER_2).reveal())

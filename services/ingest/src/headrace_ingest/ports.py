@@ -16,7 +16,9 @@ from headrace_ingest.domain import (
     Change,
     DocumentAddress,
     DocumentRecord,
+    DocumentState,
     QueryRecord,
+    QueryState,
     SourceRecord,
     Submission,
 )
@@ -31,10 +33,11 @@ class Unit(Protocol):
     async def accept_query(self, record: QueryRecord, *, product: str) -> bool:
         """Records a query; False when it was recorded before."""
 
-    async def end_query(
-        self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID, tier: Tier = Tier.TIER_2
-    ) -> bool:
-        """Ends a query with its answer, or as dead-lettered without one. False when it had ended: the first wins."""
+    async def answer_query(self, tenant: str, query_id: UUID, *, answer: bytes, event_id: UUID, tier: Tier) -> bool:
+        """Ends a query with its answer. False when it had one, or was erased: the first wins."""
+
+    async def bury_query(self, tenant: str, query_id: UUID, *, state: QueryState) -> bool:
+        """Ends a query without an answer: DEAD_LETTERED or ERASED. False as answer_query."""
 
     async def apply(self, change: Change, *, now: datetime) -> Applied | None:
         """Makes the document's next version and notes the submission; None when nothing changes."""
@@ -45,8 +48,8 @@ class Unit(Protocol):
     async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
         """Notes that every search sees a version; an older one than the latest changes nothing."""
 
-    async def bury_document(self, address: DocumentAddress, *, now: datetime) -> None:
-        """Notes that a document was given up on."""
+    async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:
+        """Notes that nothing more comes of a document under way: DEAD_LETTERED, or DELETED where it was erased."""
 
 
 class Store(Protocol):

@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 import grpc
 from headrace import topics
 from headrace.query.v1 import service_pb2, service_pb2_grpc
-from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.query.v1.answer_pb2 import Answer, AnswerCompleted
 from headrace.query.v1.events_pb2 import QuerySubmitted
-from headrace_privacy import Tier
-from headrace_runtime.errors import Aborted, NotFound
+from headrace_identity import current_principal
+from headrace_privacy import Erased, Tier, Vault
+from headrace_privacy.policy import Policy
+from headrace_runtime.errors import Aborted, Denied, NotFound
 from headrace_stream import Event
 from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry import trace
@@ -35,10 +37,14 @@ FIND_PAUSES = (0.05, 0.15, 0.3, 0.5, 0.0)
 class QueryServicer(service_pb2_grpc.QueryServiceServicer):
     """See protos/headrace/query/v1/service.proto."""
 
-    def __init__(self, *, publish: Publish, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(
+        self, *, publish: Publish, store: Store, live: Live, vault: Vault, policy: Policy, clock: Clock
+    ) -> None:
         self._publish = publish
         self._store = store
         self._live = live
+        self._vault = vault
+        self._policy = policy
         self._clock = clock
 
     async def Submit(self, request: service_pb2.SubmitRequest, context: Context) -> service_pb2.SubmitResponse:
@@ -68,7 +74,10 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
             trace_id=record.trace_id,
         )
         if record.answer is not None:
-            response.answer.CopyFrom(_answer(record.answer))
+            try:
+                response.answer.CopyFrom(await self._answer(record.answer))
+            except Erased:  # the key went a moment ago, and the store is told soon
+                response.state = service_pb2.QUERY_STATE_ERASED
         return response
 
     async def Tally(
@@ -86,9 +95,17 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
         check_query(translate.query_fields(question), prefix="question.")
         query_id = str(UUID(question.query_id))
         describe(trace.get_current_span(), {"headrace.query.id": query_id, "headrace.tenant": question.tenant})
-        message = translate.submitted(question, query_id=query_id, now=self._clock())
+        message = translate.submitted(question, query_id=query_id, clearance=self._clearance(), now=self._clock())
         await self._publish(_event(message))
         return query_id
+
+    def _clearance(self) -> Tier:
+        """The strictest tier that the caller may be answered from. Raises Denied for a role that none is."""
+        role = current_principal().role
+        clearance = self._policy.clearance(role)
+        if clearance is None:
+            raise Denied(f"the policy answers nothing to the role {role}")
+        return clearance
 
     async def _find(self, tenant: str, query_id: str) -> QueryRecord:
         """Finds a query, waiting a little for one that the bus has and no instance of ingest has recorded yet."""
@@ -101,25 +118,31 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
         raise NotFound("query", query_id)
 
     async def _updates(self, tenant: str, query_id: str, *, after: int) -> AsyncIterator[service_pb2.Update]:
-        """Yields updates up to the answer. Raises Aborted when the query was given up on."""
-        async for update in self._live.updates(tenant, query_id, after=after, patience=LOOK_SECONDS):
-            found = update or await self._ended(tenant, query_id)
-            if found is not None:
-                yield found
-                if found.WhichOneof("update") == "answer":
-                    return
+        """Yields updates up to the answer. Raises Aborted when the query was given up on, NotFound when erased."""
+        try:
+            async for update in self._live.updates(tenant, query_id, after=after, patience=LOOK_SECONDS):
+                found = update or await self._ended(tenant, query_id)
+                if found is not None:
+                    yield found
+                    if found.WhichOneof("update") == "answer":
+                        return
+        except Erased:
+            raise NotFound("query", query_id) from None
 
     async def _ended(self, tenant: str, query_id: str) -> service_pb2.Update | None:
         record = await self._store.query(tenant, UUID(query_id))
         if record is None or record.state == QueryState.OPEN:
             return None
+        if record.state == QueryState.ERASED:
+            raise Erased
         if record.answer is None:
             raise Aborted(f"query {query_id} ended without an answer: see `headrace dlq list`")
-        return service_pb2.Update(sequence=ANSWER, answer=_answer(record.answer))
+        return service_pb2.Update(sequence=ANSWER, answer=await self._answer(record.answer))
 
-
-def _answer(serialized: bytes) -> Any:
-    return translate.answer_of(AnswerCompleted.FromString(serialized))
+    async def _answer(self, serialized: bytes) -> Answer:
+        """Opens an answer. Raises Erased."""
+        message = AnswerCompleted.FromString(serialized)
+        return translate.answer_of(message, await self._vault.opener_for(message))
 
 
 def _event(message: QuerySubmitted) -> Event[QuerySubmitted]:

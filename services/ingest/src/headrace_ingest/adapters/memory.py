@@ -108,21 +108,25 @@ class MemoryStoreUnit:
         self.store.asked.setdefault(key, record)
         return is_new
 
-    async def end_query(
+    async def answer_query(
         self,
         tenant: str,
         query_id: UUID,
         *,
-        answer: bytes | None,
+        answer: bytes,
         event_id: UUID,
-        tier: Tier = Tier.TIER_2,  # noqa: ARG002 - nothing here reads it
+        tier: Tier,  # noqa: ARG002 - nothing here reads it
     ) -> bool:
+        return self._end(tenant, query_id, state=QueryState.ANSWERED, answer=answer, answer_event_id=event_id)
+
+    async def bury_query(self, tenant: str, query_id: UUID, *, state: QueryState) -> bool:
+        return self._end(tenant, query_id, state=state)
+
+    def _end(self, tenant: str, query_id: UUID, **changes: Any) -> bool:
         record = self.store.asked.get((tenant, query_id))
-        if record is None or record.answer is not None:
+        if record is None or record.answer is not None or record.state == QueryState.ERASED:
             return False
-        state = QueryState.DEAD_LETTERED if answer is None else QueryState.ANSWERED
-        ended = replace(record, state=state, answer=answer, answer_event_id=None if answer is None else event_id)
-        self.store.asked[tenant, query_id] = ended
+        self.store.asked[tenant, query_id] = replace(record, **changes)
         return True
 
     async def apply(self, change: Change, *, now: datetime) -> Applied | None:
@@ -135,7 +139,7 @@ class MemoryStoreUnit:
         version = existing[0].version + 1 if existing else 1
         state = DocumentState.DELETING if change.is_deletion else DocumentState.ACCEPTED
         tier_before, chunks = (existing[0].tier, existing[0].chunks) if existing else (None, 0)
-        record = DocumentRecord(change.address, version, change.title, change.uri, tier_before, state, chunks, now)
+        record = DocumentRecord(change.address, version, change.labels, tier_before, state, chunks, now)
         self.store.kept[change.address] = (record, change.fingerprint)
         self._note(change.submission_id, change.address, version, Outcome.SUBMITTED)
         return Applied(version, tier)
@@ -167,13 +171,10 @@ class MemoryStoreUnit:
             indexed = replace(record, tier=tier, chunks=chunks, state=state, changed_at=now)
             self.store.kept[address] = (indexed, fingerprint)
 
-    async def bury_document(self, address: DocumentAddress, *, now: datetime) -> None:
+    async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:
         record, fingerprint = self.store.kept.get(address, (None, b""))
         if record is not None and record.state in _UNDER_WAY:
-            self.store.kept[address] = (
-                replace(record, state=DocumentState.DEAD_LETTERED, changed_at=now),
-                fingerprint,
-            )
+            self.store.kept[address] = (replace(record, state=state, changed_at=now), fingerprint)
 
 
 def _is_unchanged(existing: tuple[DocumentRecord, bytes] | None, change: Change) -> bool:

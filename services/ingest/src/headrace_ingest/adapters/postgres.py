@@ -58,19 +58,29 @@ class PostgresUnit:
         )
         return bool(inserted)
 
-    async def end_query(
-        self, tenant: str, query_id: UUID, *, answer: bytes | None, event_id: UUID, tier: Tier = Tier.TIER_2
-    ) -> bool:
+    async def answer_query(self, tenant: str, query_id: UUID, *, answer: bytes, event_id: UUID, tier: Tier) -> bool:
         # An answer may still come for a query that was given up on and replayed; nothing replaces an answer.
         ended = await self._connection.fetchval(
             "UPDATE queries SET state = $3, answer = $4, answer_event_id = $5, tier = $6, ended_at = now()"
-            " WHERE tenant = $1 AND query_id = $2 AND answer IS NULL RETURNING true",
+            " WHERE tenant = $1 AND query_id = $2 AND answer IS NULL AND state <> $7 RETURNING true",
             tenant,
             query_id,
-            QueryState.DEAD_LETTERED if answer is None else QueryState.ANSWERED,
+            QueryState.ANSWERED,
             answer,
-            None if answer is None else event_id,
+            event_id,
             tier,
+            QueryState.ERASED,
+        )
+        return bool(ended)
+
+    async def bury_query(self, tenant: str, query_id: UUID, *, state: QueryState) -> bool:
+        ended = await self._connection.fetchval(
+            "UPDATE queries SET state = $3, ended_at = now()"
+            " WHERE tenant = $1 AND query_id = $2 AND answer IS NULL AND state <> $4 RETURNING true",
+            tenant,
+            query_id,
+            state,
+            QueryState.ERASED,
         )
         return bool(ended)
 
@@ -108,12 +118,12 @@ class PostgresUnit:
             DocumentState.INDEXED,
         )
 
-    async def bury_document(self, address: DocumentAddress, *, now: datetime) -> None:
+    async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:
         await self._connection.execute(
             "UPDATE documents SET state = $4, changed_at = $5"
             " WHERE tenant = $1 AND source = $2 AND document_id = $3 AND state IN ($6, $7)",
             *_address(address),
-            DocumentState.DEAD_LETTERED,
+            state,
             now,
             DocumentState.ACCEPTED,
             DocumentState.DELETING,
@@ -137,15 +147,14 @@ class PostgresUnit:
     async def _write(self, change: Change, version: int, now: datetime) -> None:
         state = DocumentState.DELETING if change.is_deletion else DocumentState.ACCEPTED
         await self._connection.execute(
-            "INSERT INTO documents (tenant, source, document_id, version, fingerprint, title, uri, tier, state, chunks,"
-            " changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $9)"
-            " ON CONFLICT (tenant, source, document_id) DO UPDATE SET version = $4, fingerprint = $5, title = $6,"
-            " uri = $7, state = $8, changed_at = $9",
+            "INSERT INTO documents (tenant, source, document_id, version, fingerprint, labels, tier, state, chunks,"
+            " changed_at) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, 0, $8)"
+            " ON CONFLICT (tenant, source, document_id) DO UPDATE SET version = $4, fingerprint = $5, labels = $6,"
+            " state = $7, changed_at = $8",
             *_address(change.address),
             version,
             change.fingerprint,
-            change.title,
-            change.uri,
+            change.labels,
             state,
             now,
         )
@@ -322,8 +331,7 @@ def _document(row: asyncpg.Record) -> DocumentRecord:
     return DocumentRecord(
         address=DocumentAddress(row["tenant"], row["source"], row["document_id"]),
         version=row["version"],
-        title=row["title"],
-        uri=row["uri"],
+        labels=row["labels"],
         tier=Tier(row["tier"]) if row["tier"] else None,
         state=DocumentState(row["state"]),
         chunks=row["chunks"],
