@@ -20,6 +20,7 @@ from headrace.privacy.v1 import service_pb2, service_pb2_grpc
 from headrace.query.v1 import service_pb2 as query_pb2
 from headrace.query.v1 import service_pb2_grpc as query_grpc
 from headrace_identity.testing import Issuer
+from headrace_privacy import Erased
 from headrace_runtime import errors
 from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Conflict, Failure, Rejected, Violation
@@ -125,6 +126,13 @@ async def test_each_failure_has_its_code(edge: Edge, failure: Failure, code: str
     edge.classifier.failure = edge.queries.failure = failure
     for error in (await failed(edge.classify()), await failed(edge.watch())):
         assert (error.code().name, error.details()) == (code, details)
+
+
+async def test_what_is_erased_is_not_found(edge: Edge) -> None:
+    edge.classifier.failure = Erased("the key is destroyed")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await edge.classify()
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_rejection_names_field_reason_and_sentence(edge: Edge) -> None:

@@ -15,11 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from headrace_identity.principal import enter
+from headrace_privacy import Erased
 from headrace_telemetry.tracing import describe, extract, fail, span, trace_id
 from opentelemetry.trace import Span, SpanKind
 
 from headrace_runtime.admission import Admission
-from headrace_runtime.errors import Conflict, Failure, TooLate, place_of
+from headrace_runtime.errors import Conflict, Failure, NotFound, TooLate, place_of
 from headrace_runtime.grpc_errors import internal_status, status_of
 from headrace_runtime.limits import MAX_MESSAGE_BYTES
 from headrace_runtime.tls import Certificate
@@ -141,7 +142,7 @@ def _settle(current: Span, error: Exception) -> grpc.Status:
 
     The call is aborted outside its span: grpc aborts by an exception, which the span would take for the failure.
     """
-    failure = TooLate("the call's deadline passed") if isinstance(error, TimeoutError) else error
+    failure = _expected(error)
     if isinstance(failure, Failure):
         status = status_of(failure)
     else:
@@ -150,6 +151,17 @@ def _settle(current: Span, error: Exception) -> grpc.Status:
     fail(current, type(failure).__name__)
     describe(current, {"rpc.status_code": status.code.name})
     return status
+
+
+def _expected(error: Exception) -> Exception:
+    """Returns the failure of ours that an error stands for; the error itself where it is a bug, or one already."""
+    match error:
+        case TimeoutError():
+            return TooLate("the call's deadline passed")
+        case Erased():
+            return NotFound("record", "it is erased")
+        case _:
+            return error
 
 
 @dataclass(frozen=True, slots=True)
