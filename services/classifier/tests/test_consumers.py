@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -19,7 +21,18 @@ from headrace_classifier.ports import Inspector
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.servicer import PrivacyServicer
 from headrace_classifier.verdict import Finding, Masked
-from headrace_privacy import Tier
+from headrace_privacy import (
+    Erased,
+    Opener,
+    Owner,
+    Text,
+    Tier,
+    Vault,
+    is_sealed,
+    owner_of_document,
+    owner_of_query,
+)
+from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.policy import Policy
 from headrace_runtime.errors import Rejected
 from headrace_stream import Event
@@ -54,7 +67,24 @@ def inspector(masker: SecretMasker, detector: PersonalDataDetector) -> Inspector
 
 @pytest.fixture
 def consumers(inspector: Inspector) -> Consumers:
-    return Consumers(POLICY, queries=inspector, documents=inspector, now=lambda: NOW + timedelta(milliseconds=3))
+    return Consumers(
+        POLICY,
+        queries=inspector,
+        documents=inspector,
+        vault=Vault(MemoryKeyring(), clock=time.monotonic),
+        now=lambda: NOW + timedelta(milliseconds=3),
+    )
+
+
+async def _opened(consumers: Consumers, message: Any) -> Opener:
+    return await consumers.vault.opener_for(message)
+
+
+async def _sealed(consumers: Consumers, message: Any, *, owner: Owner, text: str) -> Any:
+    """As the door sends it on."""
+    message.raw.CopyFrom((await consumers.vault.seal_for(owner)).protect(Text(text, Tier.TIER_2)))
+    message.ClearField("text" if isinstance(message, QueryAccepted) else "change")
+    return message
 
 
 async def _classify_query(consumers: Consumers, message: QueryAccepted) -> Event[Any]:
@@ -102,7 +132,9 @@ async def test_personal_data_raises_the_tier_and_a_secret_is_masked(consumers: C
     event = await _classify_query(consumers, _query("I am bob@acme.com, password=hunter2"))
     assert event.tier is Tier.TIER_2
     assert event.message.reason == privacy_pb2.TIER_REASON_DETECTED
-    assert event.message.text.plain == "I am bob@acme.com, password=[secret:password]"
+    text = (await _opened(consumers, event.message)).reveal(event.message.text, Tier.TIER_2)
+    assert text.reveal() == "I am bob@acme.com, password=[secret:password]"
+    assert b"bob@acme.com" not in event.message.SerializeToString()
     assert {(f.rule, f.kind, f.count) for f in event.message.findings} == {
         ("email", privacy_pb2.FINDING_KIND_PERSONAL_DATA, 1),
         ("password", privacy_pb2.FINDING_KIND_SECRET, 1),
@@ -113,6 +145,46 @@ async def test_a_secret_alone_is_masked_and_raises_nothing(consumers: Consumers)
     message = (await _classify_query(consumers, _query("use 4111 1111 1111 1111"))).message
     assert message.text.plain == "use [secret:credit-card]"
     assert message.tier == privacy_pb2.TIER_PUBLIC
+
+
+async def test_what_the_door_sealed_is_opened_and_sealed_again_as_its_tier_asks(consumers: Consumers) -> None:
+    nobody, somebody = _query(""), _query("")
+    somebody.query.subject = "user-17"
+    for message, plain in ((nobody, True), (somebody, False)):
+        owner = owner_of_query(message.query)
+        event = await _classify_query(
+            consumers, await _sealed(consumers, message, owner=owner, text="password=hunter2?")
+        )
+        assert event.tier is Tier.PUBLIC
+        assert is_sealed(event.message.text) is not plain
+        text = (await _opened(consumers, event.message)).reveal(event.message.text, Tier.PUBLIC)
+        assert text.reveal() == "password=[secret:password]"
+
+
+async def test_a_document_is_opened_and_travels_on_as_its_tier_asks(consumers: Consumers) -> None:
+    for source, sealed in (("docs", False), ("new", True)):
+        message = _document(source)
+        owner = owner_of_document(message.document)
+        seal = await consumers.vault.seal_for(owner)
+        message.document.CopyFrom(seal.seal_labels(message.document, Tier.TIER_2))
+        event = await _classify_document(consumers, await _sealed(consumers, message, owner=owner, text="# Text"))
+        assert is_sealed(event.message.markdown) is sealed
+        assert (event.message.document.title == "") is sealed
+        opener = await _opened(consumers, event.message)
+        assert opener.reveal(event.message.markdown, event.tier).reveal() == "# Text"
+        labels = opener.open_labels(event.message.document)
+        assert (labels.title, labels.uri, labels.version) == ("T", "https://x.io/d", 2)
+
+
+async def test_what_was_erased_is_not_classified(consumers: Consumers) -> None:
+    asked, put = _query(""), _document("wiki")
+    for message, owner in ((asked, owner_of_query(asked.query)), (put, owner_of_document(put.document))):
+        await _sealed(consumers, message, owner=owner, text="gone")
+    stranger = replace(consumers, vault=Vault(MemoryKeyring(), clock=time.monotonic))
+    with pytest.raises(Erased):
+        await _classify_query(stranger, asked)
+    with pytest.raises(Erased):
+        await _classify_document(stranger, put)
 
 
 async def test_what_nobody_knows_is_the_strictest(consumers: Consumers) -> None:
@@ -147,8 +219,10 @@ async def test_a_documents_title_and_address_are_masked_and_looked_into(consumer
     message.document.uri = "https://bob:s3cr3t@acme.com/bill"
     event = await _classify_document(consumers, message)
     assert event.tier is Tier.TIER_2
-    assert event.message.document.title == "Bill for bob@acme.com, card [secret:credit-card]"
-    assert event.message.document.uri == "https://bob:[secret:url-password]@acme.com/bill"
+    assert b"acme.com" not in event.message.SerializeToString()
+    document = (await _opened(consumers, event.message)).open_labels(event.message.document)
+    assert document.title == "Bill for bob@acme.com, card [secret:credit-card]"
+    assert document.uri == "https://bob:[secret:url-password]@acme.com/bill"
 
 
 @pytest.mark.parametrize(("source", "tier"), [("wiki", Tier.TIER_1), ("docs", Tier.PUBLIC), ("new", Tier.TIER_2)])

@@ -10,9 +10,11 @@ from typing import Any
 from headrace import topics
 from headrace.document.v1.document_pb2 import DocumentAccepted
 from headrace.query.v1.events_pb2 import QueryAccepted
+from headrace_privacy import Vault, owner_of_document, owner_of_query
 from headrace_privacy.policy import Policy
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Bus, Delivery, Event
+from headrace_stream.erasures import forget_erased
 from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
@@ -32,43 +34,47 @@ class Consumers:
     policy: Policy
     queries: Inspector
     documents: Inspector
+    vault: Vault
     now: Callable[[], datetime]
     decisions: Decisions = NO_DECISIONS
 
     def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
-        """Subscribes to queries and documents."""
+        """Subscribes to queries and documents, and lets go of keys when somebody is erased."""
+        forget_erased(bus, self.vault.forget)
         bus.subscribe(topics.QUERY_ACCEPTED, self.on_query, in_flight=queries_in_flight)
         bus.subscribe(topics.DOCUMENT_ACCEPTED, self.on_document, in_flight=documents_in_flight)
 
     async def on_query(self, delivery: Delivery[QueryAccepted]) -> Sequence[Event[Any]]:
-        """query.accepted → query.classified."""
-        submission = translate.query_submission(delivery.message)
+        """query.accepted → query.classified. Raises Erased."""
+        submission = translate.query_submission(delivery.message, await self.vault.opener_for(delivery.message))
         verdict = await classify(submission, policy=self.policy, inspector=self.queries, decisions=self.decisions)
         query_id, found = delivery.message.query.query_id, len(verdict.findings)
         describe(
             get_current_span(),
             {"headrace.query.id": query_id, "headrace.tier": verdict.tier.label, "headrace.findings": found},
         )
+        seal = await self.vault.seal_for(owner_of_query(delivery.message.query))
         message = translate.query_classified(
-            delivery.message, verdict, received_at=delivery.received_at, finished_at=self.now()
+            delivery.message, verdict, seal, received_at=delivery.received_at, finished_at=self.now()
         )
         return [delivery.follow(topics.QUERY_CLASSIFIED, message, tier=verdict.tier)]
 
     async def on_document(self, delivery: Delivery[DocumentAccepted]) -> Sequence[Event[Any]]:
-        """document.accepted → document.classified. Raises Rejected when the event says neither text nor deletion."""
-        match delivery.message.WhichOneof("change"):
-            case "markdown":
-                return [await self._classify_document(delivery)]
-            case "deletion":
-                return [self._pass_deletion(delivery)]
-            case _:
-                raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
+        """document.accepted → document.classified. Raises Rejected when the event says neither text nor deletion, and
+        Erased."""
+        message = delivery.message
+        if message.WhichOneof("change") == "deletion":
+            return [self._pass_deletion(delivery)]
+        if message.HasField("raw") or message.WhichOneof("change") == "markdown":
+            return [await self._classify_document(delivery)]
+        raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
 
     async def _classify_document(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
-        submission = translate.document_submission(delivery.message)
+        submission = translate.document_submission(delivery.message, await self.vault.opener_for(delivery.message))
         verdict = await classify(submission, policy=self.policy, inspector=self.documents, decisions=self.decisions)
         describe(get_current_span(), {"headrace.tier": verdict.tier.label, "headrace.findings": len(verdict.findings)})
-        message = translate.document_classified(delivery.message, verdict)
+        seal = await self.vault.seal_for(owner_of_document(delivery.message.document))
+        message = translate.document_classified(delivery.message, verdict, seal)
         return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=verdict.tier)
 
     def _pass_deletion(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:

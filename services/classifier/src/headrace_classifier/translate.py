@@ -10,7 +10,7 @@ from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.service_pb2 import ClassifyRequest, ClassifyResponse
 from headrace.query.v1.events_pb2 import QueryAccepted, QueryClassified
 from headrace.query.v1.query_pb2 import Hop
-from headrace_privacy import Tier, protect
+from headrace_privacy import Opener, Seal, Tier
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_classifier.submission import Provenance, Submission
@@ -25,25 +25,27 @@ def declared(number: int) -> Tier | None:
     return None if number == privacy_pb2.TIER_UNSPECIFIED else Tier.of(number)
 
 
-def query_submission(event: QueryAccepted) -> Submission:
-    """What is classified of a query."""
+def query_submission(event: QueryAccepted, opener: Opener) -> Submission:
+    """What is classified of a query. Raises Erased."""
     provenance = Provenance(
         tenant=event.query.tenant, product=event.query.product, declared=declared(event.declared_tier)
     )
-    return Submission(provenance, event.text)
+    # In the clear from a version of ingest before sealing, for as long as the topic keeps such events.
+    raw = opener.reveal(event.raw, Tier.TIER_2).reveal() if event.HasField("raw") else event.text
+    return Submission(provenance, raw)
 
 
 def query_classified(
-    event: QueryAccepted, verdict: Verdict, *, received_at: datetime, finished_at: datetime
+    event: QueryAccepted, verdict: Verdict, seal: Seal, *, received_at: datetime, finished_at: datetime
 ) -> QueryClassified:
-    """The query as everybody after us sees it: masked, tiered, our share of its time noted."""
+    """The query as everybody after us sees it: masked, tiered, sealed, our share of its time noted."""
     query = type(event.query)()
     query.CopyFrom(event.query)
     hop = query.hops.add()
     hop.CopyFrom(_hop(received_at, finished_at))
     return QueryClassified(
         query=query,
-        text=protect(verdict.text),
+        text=seal.protect(verdict.text),
         tier=_tier(verdict.tier),
         reason=_reason(verdict),
         findings=_findings(verdict.findings),
@@ -58,39 +60,48 @@ def document_provenance(event: DocumentAccepted) -> Provenance:
     )
 
 
-def document_submission(event: DocumentAccepted) -> Submission:
-    """What is classified of a document: its text and, since they travel on into citations, its title and address."""
-    return Submission(document_provenance(event), event.markdown, (event.document.title, event.document.uri))
+def document_submission(event: DocumentAccepted, opener: Opener) -> Submission:
+    """What is classified of a document: its text and, since they travel on into citations, its title and address.
+
+    Raises Erased.
+    """
+    raw = opener.reveal(event.raw, Tier.TIER_2).reveal() if event.HasField("raw") else event.markdown
+    document = opener.open_labels(event.document)
+    return Submission(document_provenance(event), raw, (document.title, document.uri))
 
 
-def document_classified(event: DocumentAccepted, verdict: Verdict) -> DocumentClassified:
-    """The document as everybody after us sees it."""
+def document_classified(event: DocumentAccepted, verdict: Verdict, seal: Seal) -> DocumentClassified:
+    """The document as everybody after us sees it: masked, tiered and, where the tier asks for it, sealed."""
     title, uri = verdict.labels
-    document = Document()
-    document.CopyFrom(event.document)
+    document = _without_labels(event.document)
     document.title, document.uri = title.reveal(), uri.reveal()
     return DocumentClassified(
-        document=document,
+        document=seal.seal_labels(document, verdict.tier),
         tier=_tier(verdict.tier),
         reason=_reason(verdict),
         findings=_findings(verdict.findings),
-        markdown=protect(verdict.text),
+        markdown=seal.protect(verdict.text),
         policy_version=verdict.policy_version,
     )
 
 
 def document_deleted(event: DocumentAccepted, decision: Decision, *, policy_version: str) -> DocumentClassified:
     """A deletion has no text: its title and address are left out rather than passed on unmasked."""
-    document = Document()
-    document.CopyFrom(event.document)
-    document.title, document.uri = "", ""
     return DocumentClassified(
-        document=document,
+        document=_without_labels(event.document),
         tier=_tier(decision.tier),
         reason=_reason(decision),
         deletion=Deletion(),
         policy_version=policy_version,
     )
+
+
+def _without_labels(document: Document) -> Document:
+    bare = Document()
+    bare.CopyFrom(document)
+    for label in ("title", "uri", "sealed_labels"):
+        bare.ClearField(label)
+    return bare
 
 
 def request_submission(request: ClassifyRequest) -> Submission:
