@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,9 +27,14 @@ class _Keys(KeyServiceServicer):
 
 
 @asynccontextmanager
-async def serving_keys(keyring: Keyring) -> AsyncIterator[str]:
-    """Serves a keyring to whoever asks, and yields its address, for a service's setting `classifier`."""
+async def serving_keys(keyring: Keyring, *more: Callable[[grpc.aio.Server], object]) -> AsyncIterator[str]:
+    """Serves a keyring to whoever asks, and yields its address, for a service's setting `classifier`.
+
+    Each of `more` adds another service of the classifier's.
+    """
     server = grpc.aio.server()
+    for add in more:
+        add(server)
     add_KeyServiceServicer_to_server(_Keys(keyring), server)  # type: ignore[abstract]  # what it lacks answers UNIMPLEMENTED
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
