@@ -168,3 +168,18 @@ async def test_leaving_cancels_those_who_wait() -> None:
         await until_waiting()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+
+
+async def test_what_is_forgotten_is_computed_anew_also_what_was_under_way() -> None:
+    async with opened() as (engine, encoder):
+        await engine.embed([words(3)])
+        encoder.gate.clear()
+        under_way = asyncio.create_task(engine.embed([words(4)]))
+        await until_waiting()
+        engine.forget()
+        encoder.gate.set()
+        await under_way
+        await engine.embed([words(3)])
+        await engine.embed([words(4)])
+        await engine.embed([words(4)])
+    assert encoder.runs == [[3], [4], [3], [4]]

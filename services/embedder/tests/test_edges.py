@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -13,7 +15,8 @@ from headrace import topics
 from headrace.document.v1.document_pb2 import Deletion, Document, DocumentClassified, DocumentEmbedded
 from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
 from headrace.privacy.v1 import privacy_pb2
-from headrace.privacy.v1.privacy_pb2 import ProtectedText
+from headrace.privacy.v1.erasure_pb2 import ErasureRequested
+from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace_embedder.chunking import DocumentChunker
@@ -21,7 +24,8 @@ from headrace_embedder.consumers import ENVELOPE_BYTES, Consumers
 from headrace_embedder.domain import Chunk, Identity, Vector
 from headrace_embedder.handlers import embed_document
 from headrace_embedder.servicer import EmbeddingServicer
-from headrace_privacy import Tier, reveal_vector
+from headrace_privacy import Erased, Opener, Text, Tier, Vault, owner_of_document, owner_of_query
+from headrace_privacy.memory import MemoryKeyring
 from headrace_runtime.errors import Overloaded, Rejected
 from headrace_stream import Event
 from headrace_stream.memory import delivered
@@ -39,6 +43,10 @@ class FakeEmbedder:
     def __init__(self) -> None:
         self.soon: list[str] = []
         self.in_turn: list[str] = []
+        self.forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     async def embed_soon(self, texts: Sequence[str]) -> Sequence[Vector]:
         self.soon.extend(texts)
@@ -76,7 +84,8 @@ def embedder() -> FakeEmbedder:
 
 @pytest.fixture
 def consumers(embedder: FakeEmbedder, chunker: DocumentChunker) -> Consumers:
-    return Consumers(embedder, Direct(chunker), now=lambda: NOW + timedelta(milliseconds=5))
+    vault = Vault(MemoryKeyring(), clock=time.monotonic)
+    return Consumers(embedder, Direct(chunker), vault, now=lambda: NOW + timedelta(milliseconds=5))
 
 
 async def on_query(consumers: Consumers, message: QueryClassified) -> Event[Any]:
@@ -99,6 +108,23 @@ def query(text: str, tier: privacy_pb2.Tier = privacy_pb2.TIER_1) -> QueryClassi
     return QueryClassified(query=asked, text=ProtectedText(plain=text, characters=len(text)), tier=tier)
 
 
+async def sealed(consumers: Consumers, message: Any) -> Any:
+    """As the classifier sends it on, of TIER_2."""
+    message.tier = privacy_pb2.TIER_2
+    if isinstance(message, QueryClassified):
+        seal = await consumers.vault.seal_for(owner_of_query(message.query))
+        message.text.CopyFrom(seal.protect(Text(message.text.plain, Tier.TIER_2)))
+    else:
+        seal = await consumers.vault.seal_for(owner_of_document(message.document))
+        message.document.CopyFrom(seal.seal_labels(message.document, Tier.TIER_2))
+        message.markdown.CopyFrom(seal.protect(Text(message.markdown.plain, Tier.TIER_2)))
+    return message
+
+
+def vector_of(content: ProtectedVector) -> list[float]:
+    return Opener().reveal_vector(content).tolist()
+
+
 def document(markdown: str) -> DocumentClassified:
     return DocumentClassified(document=DOCUMENT, tier=privacy_pb2.TIER_1, markdown=ProtectedText(plain=markdown))
 
@@ -111,7 +137,7 @@ async def test_a_query_gets_its_vector_and_keeps_the_rest(consumers: Consumers, 
     assert message.text.plain == "What?"
     assert message.text.characters == 5
     assert message.tier == privacy_pb2.TIER_1
-    assert reveal_vector(message.vector).tolist() == [5, 1]
+    assert vector_of(message.vector) == [5, 1]
     assert (message.embedder.name, message.embedder.dimensions, message.embedder.hash) == (
         "fake",
         2,
@@ -119,6 +145,61 @@ async def test_a_query_gets_its_vector_and_keeps_the_rest(consumers: Consumers, 
     )
     assert embedder.soon == ["What?"]
     assert embedder.in_turn == []
+
+
+async def test_what_is_sealed_is_opened_here_and_travels_on_sealed(
+    consumers: Consumers, embedder: FakeEmbedder
+) -> None:
+    asked = await sealed(consumers, query("What is zebra-7731?"))
+    message: QueryEmbedded = (await on_query(consumers, asked)).message
+    assert embedder.soon == ["What is zebra-7731?"]
+    assert message.text == asked.text
+    assert (message.vector.WhichOneof("content"), message.vector.dimensions) == ("sealed", 2)
+    opener = await consumers.vault.opener_for(message)
+    assert opener.reveal_vector(message.vector).tolist() == [len("What is zebra-7731?"), 1]
+
+
+async def test_the_vector_of_an_end_user_is_sealed_whatever_its_tier(consumers: Consumers) -> None:
+    asked = query("What?", privacy_pb2.TIER_PUBLIC)
+    asked.query.subject = "user-17"
+    assert (await on_query(consumers, asked)).message.vector.WhichOneof("content") == "sealed"
+
+
+async def test_a_sealed_document_becomes_sealed_chunks(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    put = await sealed(consumers, document("# zebra-7731\n\nFirst zebra-7731.\n"))
+    message: DocumentEmbedded = (await on_document(consumers, put)).message
+    assert embedder.in_turn == ["Guide\nzebra-7731\n\nFirst zebra-7731."]
+    assert b"zebra" not in message.SerializeToString()
+    assert message.document == put.document
+    (chunk,) = message.chunks
+    opener = await consumers.vault.opener_for(message)
+    assert opener.reveal(chunk.text, Tier.TIER_2).reveal() == "First zebra-7731."
+    assert list(opener.open_labels(chunk).headings) == ["zebra-7731"]
+    assert opener.reveal_vector(chunk.vector).tolist() == [len(embedder.in_turn[0]), 1]
+
+
+async def test_what_was_erased_is_not_embedded(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    asked, put = await sealed(consumers, query("What?")), await sealed(consumers, document("# Guide"))
+    stranger = replace(consumers, vault=Vault(MemoryKeyring(), clock=time.monotonic))
+    with pytest.raises(Erased):
+        await on_query(stranger, asked)
+    with pytest.raises(Erased):
+        await on_document(stranger, put)
+    assert embedder.soon + embedder.in_turn == []
+
+
+async def test_an_erasure_drops_keys_and_vectors(consumers: Consumers, embedder: FakeEmbedder) -> None:
+    watched: dict[str, Any] = {}
+
+    class Bus:
+        def subscribe(self, *_: Any, **__: Any) -> None: ...
+
+        def watch(self, topic: Any, watcher: Any) -> None:
+            watched[topic.name] = watcher
+
+    consumers.subscribe(cast(Any, Bus()), queries_in_flight=1, documents_in_flight=1)
+    await watched["erasure.requested"](ErasureRequested())
+    assert embedder.forgotten == 1
 
 
 async def test_a_query_tells_how_long_the_embedder_took(consumers: Consumers) -> None:
@@ -156,7 +237,7 @@ async def test_a_document_becomes_chunks_in_order(consumers: Consumers, embedder
     ]
     assert embedder.in_turn == ["Guide\n\nFirst.", "Guide\nSetup\n\nRun it."]
     assert embedder.soon == []
-    assert reveal_vector(message.chunks[1].vector).tolist() == [len(embedder.in_turn[1]), 1]
+    assert vector_of(message.chunks[1].vector) == [len(embedder.in_turn[1]), 1]
 
 
 async def test_a_deletion_has_no_chunks(consumers: Consumers, embedder: FakeEmbedder) -> None:
@@ -196,7 +277,7 @@ async def test_a_document_too_large_for_its_event_is_rejected_before_it_is_embed
     "markdown", ["# h\nt\n" * 300, "word " * 8_000, "# " + "x" * 190 + "\nt\n" + "## é\ntext\n" * 200]
 )
 async def test_the_size_is_never_underestimated(consumers: Consumers, chunker: DocumentChunker, markdown: str) -> None:
-    size = (await on_document(consumers, document(markdown))).message.ByteSize()
+    size = (await on_document(consumers, await sealed(consumers, document(markdown)))).message.ByteSize()
     estimate = sum(chunk.wire_bytes + 4 * 2 for chunk in chunker.chunks("Guide", markdown))
     assert size <= estimate + ENVELOPE_BYTES
     assert estimate <= 3 * size

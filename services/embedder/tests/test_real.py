@@ -16,7 +16,10 @@ from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
 from headrace.query.v1.query_pb2 import Query
 from headrace_embedder.app import open_app
 from headrace_embedder.settings import Settings
-from headrace_privacy import reveal_vector
+from headrace_identity.testing import Issuer
+from headrace_privacy import Opener
+from headrace_privacy.memory import MemoryKeyring
+from headrace_runtime.testing import serving_keys
 
 pytestmark = [pytest.mark.real, pytest.mark.models]
 
@@ -24,9 +27,13 @@ DOCUMENT = Document(tenant="demo", source="s", document_id="d", version=1, title
 
 
 @pytest.fixture(scope="module")
-async def address(kafka: str) -> AsyncIterator[str]:
+async def address(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A broker that the embedder is working on. Other tests may use it too, so each looks for its own keys."""
-    async with open_app(Settings(kafka=kafka)) as service:
+    told = Issuer().settings(tmp_path_factory.mktemp("keys"))
+    async with (
+        serving_keys(MemoryKeyring()) as classifier,
+        open_app(Settings(kafka=kafka, classifier=classifier, **told)) as service,
+    ):
         await service.bus.start()
         yield kafka
         await service.bus.stop(5.0)
@@ -72,7 +79,7 @@ async def test_a_query_comes_out_with_its_vector(address: str, key: str) -> None
     await send(address, topics.QUERY_CLASSIFIED.name, key, event.SerializeToString())
     ((value, headers),) = await read(address, topics.QUERY_EMBEDDED.name, key)
     embedded = QueryEmbedded.FromString(value)
-    assert sum(number * number for number in reveal_vector(embedded.vector)) == pytest.approx(1, abs=1e-4)
+    assert sum(number * number for number in Opener().reveal_vector(embedded.vector)) == pytest.approx(1, abs=1e-4)
     assert embedded.vector.dimensions == 384
     assert headers["ce_dataclassification"] == b"tier_1"
 

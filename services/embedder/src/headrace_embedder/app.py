@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from headrace.embedding.v1.service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 from headrace_models.embedding import Limits
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.keys import open_vault
 from headrace_runtime.service import Service
 from headrace_stream import open_bus
 
@@ -27,9 +28,10 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     async with (
         open_chunker(folder.tokenizer, chunk_tokens=settings.chunk_tokens, window=folder.window) as chunker,
         open_embedder(folder, threads=settings.threads, limits=limits) as embedder,
+        open_vault(settings) as vault,
         open_bus(settings.kafka, service="embedder") as bus,
     ):
-        Consumers(embedder, chunker, now=lambda: datetime.now(UTC)).subscribe(
+        Consumers(embedder, chunker, vault, now=lambda: datetime.now(UTC)).subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
         servicer = EmbeddingServicer(embedder)

@@ -8,16 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from headrace import topics
-from headrace.document.v1.document_pb2 import DocumentClassified
+from headrace.document.v1.document_pb2 import DocumentClassified, DocumentEmbedded
 from headrace.query.v1.events_pb2 import QueryClassified
-from headrace_privacy import Tier
+from headrace_privacy import Tier, Vault, owner_of_document, owner_of_query
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Bus, Delivery, Event
+from headrace_stream.erasures import forget_erased
 from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
 from headrace_embedder import translate
-from headrace_embedder.domain import EmbeddedChunk
 from headrace_embedder.handlers import embed_document, embed_question
 from headrace_embedder.ports import Chunker, Embedder
 
@@ -31,16 +31,18 @@ class Consumers:
 
     embedder: Embedder
     chunker: Chunker
+    vault: Vault
     now: Callable[[], datetime]
 
     def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
-        """Subscribes to queries and documents."""
+        """Subscribes to queries and documents, and lets go of keys and vectors when somebody is erased."""
+        forget_erased(bus, self.vault.forget, self.embedder.forget)
         bus.subscribe(topics.QUERY_CLASSIFIED, self.on_query, in_flight=queries_in_flight)
         bus.subscribe(topics.DOCUMENT_CLASSIFIED, self.on_document, in_flight=documents_in_flight)
 
     async def on_query(self, delivery: Delivery[QueryClassified]) -> Sequence[Event[Any]]:
-        """query.classified → query.embedded."""
-        text = translate.question(delivery.message)
+        """query.classified → query.embedded. Raises Erased."""
+        text = translate.question(delivery.message, await self.vault.opener_for(delivery.message))
         query_id = delivery.message.query.query_id
         describe(get_current_span(), {"headrace.query.id": query_id, "headrace.tier": text.tier.label})
         vector = await embed_question(text.reveal(), embedder=self.embedder)
@@ -48,30 +50,34 @@ class Consumers:
             delivery.message,
             vector,
             self.embedder.identity,
+            await self.vault.seal_for(owner_of_query(delivery.message.query)),
             received_at=delivery.received_at,
             finished_at=self.now(),
         )
         return [delivery.follow(topics.QUERY_EMBEDDED, message, tier=text.tier)]
 
     async def on_document(self, delivery: Delivery[DocumentClassified]) -> Sequence[Event[Any]]:
-        """document.classified → document.embedded. Raises Rejected when there is neither text nor deletion."""
+        """document.classified → document.embedded. Raises Rejected when there is neither text nor deletion, and
+        Erased."""
         match delivery.message.WhichOneof("change"):
             case "markdown":
-                chunks = await self._embed(delivery.message)
+                message = await self._embed(delivery.message)
             case "deletion":
-                chunks = []
+                message = translate.document_removed(delivery.message, self.embedder.identity)
             case _:
                 raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
         tier = Tier.of(delivery.message.tier)
-        describe(get_current_span(), {"headrace.tier": tier.label, "headrace.chunks": len(chunks)})
-        message = translate.document_embedded(delivery.message, chunks, self.embedder.identity)
+        describe(get_current_span(), {"headrace.tier": tier.label, "headrace.chunks": len(message.chunks)})
         return [delivery.follow(topics.DOCUMENT_EMBEDDED, message, tier=tier)]
 
-    async def _embed(self, message: DocumentClassified) -> Sequence[EmbeddedChunk]:
-        return await embed_document(
-            message.document.title,
-            translate.markdown(message).reveal(),
+    async def _embed(self, message: DocumentClassified) -> DocumentEmbedded:
+        title, markdown = translate.title_and_markdown(message, await self.vault.opener_for(message))
+        chunks = await embed_document(
+            title,
+            markdown.reveal(),
             chunker=self.chunker,
             embedder=self.embedder,
             event_bytes=topics.DOCUMENT_EMBEDDED.max_message_bytes - ENVELOPE_BYTES,
         )
+        seal = await self.vault.seal_for(owner_of_document(message.document))
+        return translate.document_embedded(message, chunks, self.embedder.identity, seal)

@@ -21,6 +21,9 @@ class Embedder(Protocol):
     async def embed_in_turn(self, texts: Sequence[str]) -> Sequence[Vector]:
         """For documents, which let those who wait go first. Raises Overloaded."""
 
+    def forget(self) -> None:
+        """Drops what is kept for texts that come again."""
+
 
 class Chunker(Protocol):
     """Cuts documents into chunks."""

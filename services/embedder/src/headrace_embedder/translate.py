@@ -10,11 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.document.v1 import document_pb2
 from headrace.document.v1.document_pb2 import DocumentClassified, DocumentEmbedded
 from headrace.embedding.v1.service_pb2 import Embedding, EmbedRequest, EmbedResponse
-from headrace.privacy.v1.privacy_pb2 import ProtectedVector
 from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
-from headrace_privacy import Text, Tier, protect, reveal
+from headrace_privacy import Opener, Seal, Text, Tier
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_embedder.domain import EmbeddedChunk, Identity, Vector
@@ -23,28 +22,34 @@ MOST_TEXTS = 256
 LONGEST_TEXT = 100_000
 
 
-def question(message: QueryClassified) -> Text:
-    """Opens the question. Raises Rejected when there is none."""
-    text = reveal(message.text, Tier.of(message.tier))
+def question(message: QueryClassified, opener: Opener) -> Text:
+    """Opens the question. Raises Rejected when there is none, and Erased."""
+    text = opener.reveal(message.text, Tier.of(message.tier))
     if not len(text):
         raise Rejected(Violation("text", "empty", "There is nothing to embed."))
     return text
 
 
-def markdown(message: DocumentClassified) -> Text:
-    """Opens the document's text."""
-    return reveal(message.markdown, Tier.of(message.tier))
+def title_and_markdown(message: DocumentClassified, opener: Opener) -> tuple[str, Text]:
+    """Opens the document's title and text. Raises Erased."""
+    return opener.open_labels(message.document).title, opener.reveal(message.markdown, Tier.of(message.tier))
 
 
 def query_embedded(
-    message: QueryClassified, vector: Vector, identity: Identity, *, received_at: datetime, finished_at: datetime
+    message: QueryClassified,
+    vector: Vector,
+    identity: Identity,
+    seal: Seal,
+    *,
+    received_at: datetime,
+    finished_at: datetime,
 ) -> QueryEmbedded:
-    """The question with its vector, and the embedder's hop after those before it."""
+    """The question as it came with its vector, and the embedder's hop after those before it."""
     embedded = QueryEmbedded(
         query=message.query,
         text=message.text,
         tier=message.tier,
-        vector=_protected(vector),
+        vector=seal.protect_vector(_float32(vector), Tier.of(message.tier)),
         embedder=to_identity(identity),
     )
     embedded.query.hops.append(
@@ -54,27 +59,30 @@ def query_embedded(
 
 
 def document_embedded(
-    message: DocumentClassified, chunks: Sequence[EmbeddedChunk], identity: Identity
+    message: DocumentClassified, chunks: Sequence[EmbeddedChunk], identity: Identity, seal: Seal
 ) -> DocumentEmbedded:
-    """The document's chunks, each with its vector; no chunks remove it from the index."""
+    """The document's chunks, each with its vector."""
     tier = Tier.of(message.tier)
     return DocumentEmbedded(
         document=message.document,
         tier=message.tier,
-        chunks=[_chunk(ordinal, embedded, tier) for ordinal, embedded in enumerate(chunks)],
+        chunks=[_chunk(ordinal, embedded, tier, seal) for ordinal, embedded in enumerate(chunks)],
         embedder=to_identity(identity),
     )
 
 
-def _chunk(ordinal: int, embedded: EmbeddedChunk, tier: Tier) -> document_pb2.EmbeddedChunk:
+def document_removed(message: DocumentClassified, identity: Identity) -> DocumentEmbedded:
+    """No chunks: they remove the document from the index."""
+    return DocumentEmbedded(document=message.document, tier=message.tier, embedder=to_identity(identity))
+
+
+def _chunk(ordinal: int, embedded: EmbeddedChunk, tier: Tier, seal: Seal) -> document_pb2.EmbeddedChunk:
     chunk = embedded.chunk
-    return document_pb2.EmbeddedChunk(
-        ordinal=ordinal,
-        headings=chunk.headings,
-        text=protect(Text(chunk.text, tier)),
-        vector=_protected(embedded.vector),
-        tokens=chunk.tokens,
-    )
+    bare = document_pb2.EmbeddedChunk(ordinal=ordinal, headings=chunk.headings, tokens=chunk.tokens)
+    protected = seal.seal_labels(bare, tier)
+    protected.text.CopyFrom(seal.protect(Text(chunk.text, tier)))
+    protected.vector.CopyFrom(seal.protect_vector(_float32(embedded.vector), tier))
+    return protected
 
 
 def requested_texts(request: EmbedRequest) -> list[str]:
@@ -112,9 +120,8 @@ def to_identity(identity: Identity) -> EmbedderIdentity:
     return EmbedderIdentity(name=identity.name, dimensions=identity.dimensions, hash=identity.hash)
 
 
-def _protected(vector: Vector) -> ProtectedVector:
-    """As headrace_privacy.protect_vector, without going through a Python number for each dimension."""
-    return ProtectedVector(float32=vector.values.astype(np.dtype("<f4")).tobytes(), dimensions=len(vector.values))
+def _float32(vector: Vector) -> bytes:
+    return vector.values.astype(np.dtype("<f4")).tobytes()
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -33,6 +33,10 @@ class VectorCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def clear(self) -> None:
+        """Drops every vector."""
+        self._entries.clear()
+
     def get(self, key: bytes) -> Embedded | None:
         """Returns what is kept under the key, and counts it as used."""
         found = self._entries.get(key)

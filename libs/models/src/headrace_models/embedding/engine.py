@@ -78,6 +78,7 @@ class _Item:
     key: bytes
     text: str
     future: asyncio.Future[Embedded]
+    era: int
     tokens: Tokens = field(default_factory=list)
 
 
@@ -130,6 +131,7 @@ class EmbeddingEngine:
         self._lanes = {priority: _Lane() for priority in Priority}
         self._awake = asyncio.Event()
         self._queries_in_a_row = 0
+        self._era = 0
 
     @property
     def identity(self) -> Identity:
@@ -155,7 +157,7 @@ class EmbeddingEngine:
         if len(lane) and len(lane) + len(texts) > self._limits.waiting:
             raise Overloaded(f"{len(lane)} texts wait already")
         loop = asyncio.get_running_loop()
-        items = [_Item(key, text, loop.create_future()) for key, text in texts.items()]
+        items = [_Item(key, text, loop.create_future(), self._era) for key, text in texts.items()]
         lane.waiting.extend(items)
         if items:
             self._awake.set()
@@ -199,9 +201,15 @@ class EmbeddingEngine:
 
     def _deliver(self, step: _Step) -> None:
         for item, embedded in step.done:
-            self._cache.put(item.key, embedded)
+            if item.era == self._era:  # else it was asked for before somebody was erased
+                self._cache.put(item.key, embedded)
             if not item.future.done():
                 item.future.set_result(embedded)
+
+    def forget(self) -> None:
+        """Drops every vector that is kept for texts that come again, and keeps none of what is under way."""
+        self._era += 1
+        self._cache.clear()
 
     def abandon(self) -> None:
         """Cancels everybody who still waits."""

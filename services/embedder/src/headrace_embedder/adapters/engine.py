@@ -43,6 +43,10 @@ class EngineEmbedder:
         """As ports.Embedder."""
         return await self._embed(texts, embedding.Priority.DOCUMENT)
 
+    def forget(self) -> None:
+        """As ports.Embedder."""
+        self._engine.forget()
+
     async def _embed(self, texts: Sequence[str], priority: embedding.Priority) -> Sequence[Vector]:
         name = self._identity.name
         with span(f"embeddings {name}") as current:
