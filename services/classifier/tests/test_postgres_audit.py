@@ -1,19 +1,35 @@
-"""The audit log in a real Postgres: the service adds and reads, and nothing else."""
+"""The audit log in a real Postgres: the service adds and reads, and nothing else; what a superuser does is found."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
-from headrace_classifier.adapters.postgres_audit import PostgresAudit
-from headrace_classifier.audit import Entry
-from headrace_database import Database
+import pytest_asyncio
+from headrace_classifier.adapters.audit_key import read_audit_key
+from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
+from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
+from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
+from headrace_classifier.audit import Entry, Row, link
+from headrace_classifier.audit_servicer import verify
+from headrace_classifier.checkpoints import Signed
+from headrace_classifier.verifying import Report
+from headrace_database import Database, open_database
+from headrace_embedded import testing
+from headrace_identity import Limit, new_key, open_identities
+from headrace_identity.tokens import sign_json
 from headrace_privacy import Tier
+from headrace_privacy.policy import Policy
+from headrace_runtime.errors import Conflict
 
-from services.classifier.tests.makers import AUDIT_KEY
+from services.classifier.tests.makers import AUDIT_KEY, OWN_KEY, believe
 
 pytestmark = pytest.mark.real
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -21,20 +37,284 @@ READ = Entry(
     recorded_at=NOW, action="read.allowed", role="reviewer", actor="maria", tenant="acme", purpose=4, tier=Tier.TIER_2,
     object="q", records=("a", "b"), reason="under a grant", policy_version="1",
 )  # fmt: skip
+AUDIT = PostgresAudit(AUDIT_KEY)
 
 
-async def test_rows_follow_each_other_without_a_gap(opened: Database) -> None:
-    audit = PostgresAudit(AUDIT_KEY)
+@dataclass
+class Log:
+    """A log in a database of its own, with its checkpoints in a folder."""
 
-    async def append(number: int) -> int:
-        async with opened.transaction() as connection:
-            return (await audit.append(connection, replace(READ, object=str(number)))).sequence
+    database: Database
+    folder: CheckpointFolder
+    checkpoints: Checkpoints
+    evidences: Evidences
+    superuser: Any
 
-    assert sorted(await asyncio.gather(*(append(n) for n in range(20)))) == list(range(1, 21))
+    async def append(self, number: int) -> Row:
+        async with self.database.transaction() as connection:
+            return await AUDIT.append(connection, replace(READ, object=str(number)))
+
+    async def verify(self) -> Report:
+        return await verify(PostgresAuditReader(self.database), await self.evidences.read(), key=AUDIT_KEY)
+
+    async def faults(self) -> list[tuple[str, int]]:
+        return [(fault.kind, fault.sequence) for fault in (await self.verify()).faults]
+
+    async def tamper(self, statement: str) -> None:
+        """As a superuser who switches the triggers off first."""
+        await self.superuser.execute(f"SET session_replication_role = replica; {statement}")
+
+    def file(self, number: int) -> Path:
+        return self.folder.path / f"{number:012d}.jws"
+
+
+@pytest_asyncio.fixture
+async def log(postgres: Any, tmp_path: Path) -> AsyncIterator[Log]:
+    fresh = await testing.open_database(postgres, f"audit_{tmp_path.name[-12:].lower().replace('-', '_')}")
+    await fresh.migrate("classifier")
+    superuser = await asyncpg.connect(fresh.superuser, server_settings={"search_path": "classifier"})
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    folder.prepare()
+    try:
+        async with (
+            open_database(fresh.dsn("classifier"), schema="classifier") as database,
+            open_identities(str(believe(tmp_path, OWN_KEY, new_key("stranger", limit=STRANGER)))) as identities,
+        ):
+            checkpoints = Checkpoints(database, AUDIT, folder, OWN_KEY, lambda: NOW)
+            yield Log(
+                database, folder, checkpoints, Evidences(PostgresAuditReader(database), folder, identities), superuser
+            )
+    finally:
+        await superuser.close()
+        await testing.drop_database(fresh)
+
+
+STRANGER = Limit(frozenset({"service:ingest"}), frozenset({"*"}))
+
+
+async def test_rows_follow_each_other_without_a_gap(log: Log) -> None:
+    rows = await asyncio.gather(*(log.append(number) for number in range(20)))
+    assert sorted(row.sequence for row in rows) == list(range(1, 21))
+    report = await log.verify()
+    assert (report.entries, report.faults) == (20, ())
+
+
+async def test_a_row_that_was_rolled_back_leaves_no_gap(log: Log) -> None:
+    await log.append(1)
+    with contextlib.suppress(asyncpg.DivisionByZeroError):
+        async with log.database.transaction() as connection:
+            await AUDIT.append(connection, READ)
+            await connection.execute("SELECT 1 / 0")
+    assert (await log.append(2)).sequence == 2
+    assert await log.faults() == []
+
+
+@pytest.mark.parametrize("table", ["audit", "checkpoints"])
+async def test_the_service_adds_and_reads_and_nothing_else(log: Log, table: str) -> None:
+    await log.append(1)
+    await log.checkpoints.make()
+    for statement in (f"UPDATE {table} SET sequence = 7", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with log.database.transaction() as connection:
+                await connection.execute(statement)
+
+
+async def test_the_database_lets_a_row_follow_the_last_one_only(log: Log) -> None:
+    await log.append(1)
+    for sequence in (1, 3, 9):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            async with log.database.transaction() as connection:
+                await connection.execute(
+                    "INSERT INTO audit SELECT $1, recorded_at, action, role, actor, tenant, purpose, tier, object,"
+                    " records, reason, policy_version, trace_id, hash FROM audit LIMIT 1",
+                    sequence,
+                )
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit"])
-async def test_the_service_may_change_nothing(opened: Database, statement: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        async with opened.transaction() as connection:
-            await connection.execute(statement)
+async def test_even_the_owner_is_stopped_by_the_trigger(log: Log, statement: str) -> None:
+    await log.append(1)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="only grows"):
+        await log.superuser.execute(statement)
+
+
+async def test_checkpoints_seal_what_is_new(log: Log) -> None:
+    assert await log.checkpoints.make() is None
+    first = await log.append(1)
+    made = await log.checkpoints.make()
+    assert made is not None
+    assert (made.number, made.sequence, made.hash, made.previous) == (1, 1, first.hash.hex(), "")
+    assert await log.checkpoints.make() is None, "nothing has changed"
+    await asyncio.gather(*(log.append(number) for number in range(5)))
+    made_at_once = await asyncio.gather(*(log.checkpoints.make() for _ in range(3)))
+    (second,) = [one for one in made_at_once if one is not None]
+    assert (second.number, second.sequence) == (2, 6)
+    report = await log.verify()
+    assert (report.entries, report.checkpoints, report.faults) == (6, 2, ())
+
+
+async def test_a_checkpoint_is_made_as_time_passes_and_at_the_end(log: Log) -> None:
+    await log.append(1)
+    async with keeping(log.checkpoints, seconds=0.05):
+        async with asyncio.timeout(5):
+            while not log.file(1).exists():
+                await asyncio.sleep(0.01)
+    async with keeping(log.checkpoints, seconds=3600):
+        await log.append(2)
+    assert log.file(2).exists()
+
+
+async def rewrite_with_the_key(log: Log) -> None:
+    """Changes a row so well that its own hash fits: whoever has the chain's key can, but the next row tells."""
+    (rows,) = [batch async for batch in PostgresAuditReader(log.database).rows()]
+    hash_ = link(AUDIT_KEY, rows[3].hash, sequence=5, entry=replace(rows[4].entry, actor="nobody"))
+    await log.tamper("SELECT 1")
+    await log.superuser.execute("UPDATE audit SET actor = 'nobody', hash = $1 WHERE sequence = 5", hash_)
+
+
+SWAP = (
+    "UPDATE audit SET sequence = -1 WHERE sequence = 3; UPDATE audit SET sequence = 3 WHERE sequence = 7;"
+    " UPDATE audit SET sequence = 7 WHERE sequence = -1"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE audit SET actor = 'nobody' WHERE sequence = 5", [("edited", 5)]),
+        ("UPDATE audit SET records = '{a}' WHERE sequence = 1", [("edited", 1)]),
+        ("UPDATE audit SET recorded_at = recorded_at + interval '1 microsecond' WHERE sequence = 9", [("edited", 9)]),
+        ("UPDATE audit SET hash = sha256('x') WHERE sequence = 9", [("edited", 9), ("edited", 10)]),
+        ("DELETE FROM audit WHERE sequence = 5", [("missing", 5)]),
+        ("DELETE FROM audit WHERE sequence < 4", [("missing", 1)]),
+        (f"ALTER TABLE audit DROP CONSTRAINT audit_sequence_check; {SWAP}", [("reordered", 3), ("reordered", 7)]),
+        ("DELETE FROM audit WHERE sequence > 6", [("truncated", 7)]),
+        ("DELETE FROM audit WHERE sequence > 7", [("truncated", 8)]),
+        ("DELETE FROM audit", [("truncated", 1)]),
+        ("DELETE FROM audit; DELETE FROM checkpoints", [("truncated", 1)]),
+        ("DELETE FROM checkpoints", []),
+    ],
+)
+async def test_what_a_superuser_did_is_found(log: Log, statement: str, found: list[tuple[str, int]]) -> None:
+    for number in range(10):
+        if number in (4, 8):
+            await log.checkpoints.make()
+        await log.append(number)
+    await log.tamper(statement)
+    assert await log.faults() == found
+
+
+async def test_a_row_rewritten_with_the_key_itself_does_not_fit_the_next(log: Log) -> None:
+    for number in range(10):
+        await log.append(number)
+    await rewrite_with_the_key(log)
+    assert await log.faults() == [("edited", 6)]
+
+
+def forged(log: Log) -> None:
+    """Signed, but by a key that speaks for another service."""
+    claims = {"number": 2, "sequence": 2, "hash": "0" * 64, "previous": "", "iat": 1}
+    _replace(log.file(2), sign_json(claims, new_key("stranger", limit=STRANGER), kind="headrace-checkpoint+jwt"))
+
+
+def a_token(log: Log) -> None:
+    """The classifier's own signature, on something else."""
+    _replace(log.file(2), sign_json({"sub": "classifier"}, OWN_KEY, kind="JWT"))
+
+
+def copied(log: Log) -> None:
+    """The one before once more."""
+    _replace(log.file(2), log.file(1).read_text())
+
+
+def _replace(path: Path, content: str) -> None:
+    path.unlink()
+    path.write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (forged, [("checkpoint_forged", 2), ("checkpoint_forged", 3)]),
+        (a_token, [("checkpoint_forged", 2), ("checkpoint_forged", 3)]),
+        (lambda log: _replace(log.file(2), "\x00"), [("checkpoint_forged", 2), ("checkpoint_forged", 3)]),
+        (
+            lambda log: _replace(log.file(2), log.file(1).read_text()),
+            [("checkpoint_forged", 2), ("checkpoint_forged", 3)],
+        ),
+        (lambda log: log.file(1).unlink(), [("checkpoint_missing", 1)]),
+        (lambda log: log.file(2).unlink(), [("checkpoint_missing", 2)]),
+        (lambda log: log.file(3).unlink(), [("checkpoint_missing", 3)]),
+    ],
+)
+async def test_what_was_done_to_the_files_is_found(
+    log: Log, tamper: Callable[[Log], None], found: list[tuple[str, int]]
+) -> None:
+    for number in range(3):
+        await log.append(number)
+        await log.checkpoints.make()
+    tamper(log)
+    assert await log.faults() == found
+
+
+async def test_a_log_that_was_cut_off_is_not_sealed_again(log: Log) -> None:
+    for number in range(3):
+        await log.append(number)
+    await log.checkpoints.make()
+    await log.tamper("DELETE FROM audit WHERE sequence > 1")
+    with pytest.raises(Conflict, match="ends before"):
+        await log.checkpoints.make()
+
+
+async def test_lost_files_do_not_stop_new_ones(log: Log) -> None:
+    await log.append(1)
+    await log.checkpoints.make()
+    log.file(1).unlink()
+    await log.append(2)
+    made = await log.checkpoints.make()
+    assert made is not None
+    assert made.number == 2
+    assert ("checkpoint_missing", 1) in await log.faults()
+
+
+async def test_a_file_that_was_never_noted_is_no_fault(log: Log) -> None:
+    """The process died between the file and the commit; the next checkpoint follows the file."""
+    await log.append(1)
+    await log.checkpoints.make()
+    await log.tamper("DELETE FROM checkpoints")
+    await log.append(2)
+    await log.checkpoints.make()
+    assert log.file(2).exists()
+    assert await log.faults() == []
+
+
+def test_a_checkpoint_is_written_once(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "new" / "folder")
+    folder.prepare()
+    folder.write(Signed(1, "first"))
+    with pytest.raises(FileExistsError):
+        folder.write(Signed(1, "second"))
+    assert folder.last() == Signed(1, "first")
+    assert folder.read_all() == [Signed(1, "first")]
+    assert len(list(folder.path.iterdir())) == 1
+
+
+async def test_a_policy_is_noted_when_it_changes(log: Log) -> None:
+    policies = [Policy("1", sha256="a"), Policy("1", sha256="a"), Policy("1", sha256="b"), Policy("2", sha256="b")]
+    for policy in policies:
+        async with log.database.transaction() as connection:
+            await AUDIT.note_policy(connection, policy, now=NOW)
+    (rows,) = [batch async for batch in PostgresAuditReader(log.database).rows()]
+    assert [(r.entry.action, r.entry.policy_version, r.entry.object) for r in rows] == [
+        ("policy.loaded", "1", "a"), ("policy.loaded", "1", "b"), ("policy.loaded", "2", "b"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "not hex", "00" * 31, "00" * 33])
+def test_a_key_of_another_kind_stops_the_start(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "audit.key"
+    path.write_text(content)
+    with pytest.raises(Conflict, match=r"audit\.key.*openssl rand -hex 32"):
+        read_audit_key(path)
+    with pytest.raises(Conflict, match="openssl"):
+        read_audit_key(tmp_path / "none")

@@ -51,9 +51,13 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         keys = PostgresKeys(database, masters, now=lambda: datetime.now(UTC), new_id=uuid4)
         await keys.prepare()
         vault = Vault(keys, clock=time.monotonic)
-        governance = await stack.enter_async_context(open_governance(database, policy, audit, vault=vault))
+        governance = await stack.enter_async_context(
+            open_governance(database, policy, audit, vault=vault, settings=settings)
+        )
         bus = await stack.enter_async_context(open_bus(settings.kafka, service="classifier"))
-        consumers = Consumers(policy, queries, documents, now=lambda: datetime.now(UTC), decisions=governance.decisions)
+        consumers = Consumers(
+            policy, queries, documents, vault, now=lambda: datetime.now(UTC), decisions=governance.decisions
+        )
         consumers.subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )

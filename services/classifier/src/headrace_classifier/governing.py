@@ -10,18 +10,32 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from headrace.privacy.v1.approvals_pb2_grpc import add_ApprovalServiceServicer_to_server
+from headrace.privacy.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from headrace.privacy.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
 from headrace_database import Database
-from headrace_identity import current_principal
+from headrace_identity import (
+    Identities,
+    PrivateKey,
+    UnusableKey,
+    current_principal,
+    open_identities,
+    read_private_key,
+)
 from headrace_privacy import Vault
 from headrace_privacy.policy import Policy
+from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.settings import variable
 
+from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.live import LiveDecisions, LiveDictionaries, following
-from headrace_classifier.adapters.postgres_audit import PostgresAudit
+from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
 from headrace_classifier.adapters.postgres_registry import PostgresRegistry
+from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
 from headrace_classifier.approval_servicer import ApprovalServicer
+from headrace_classifier.audit_servicer import AuditServicer
 from headrace_classifier.policy_servicer import PolicyServicer
+from headrace_classifier.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +43,19 @@ class Governance:
     """What the rest of the classifier needs of it."""
 
     servicers: Sequence[Servicer]
+    checkpoints: Checkpoints
     decisions: LiveDecisions
     dictionaries: LiveDictionaries[tuple[str, ...]]
 
 
 @asynccontextmanager
 async def open_governance(
-    database: Database, policy: Policy, audit: PostgresAudit, *, vault: Vault
+    database: Database, policy: Policy, audit: PostgresAudit, *, vault: Vault, settings: Settings
 ) -> AsyncIterator[Governance]:
-    """Records that the policy is in force, and opens what serves it. Raises Unavailable."""
+    """Records that the policy is in force, and opens what serves it.
+
+    Raises Unavailable; Conflict when the log's checkpoints cannot be signed, kept or verified here.
+    """
     async with database.transaction() as connection:
         await audit.note_policy(connection, policy, now=_now())
     registry = PostgresRegistry(database, audit)
@@ -48,17 +66,50 @@ async def open_governance(
         await decisions.refresh()
         await dictionaries.refresh()
 
+    reader, folder = PostgresAuditReader(database), CheckpointFolder(settings.checkpoints)
+    folder.prepare()
+    checkpoints = Checkpoints(database, audit, folder, _own_key(settings), _now)
     approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4)
     policies = PolicyServicer(registry, policy, vault, refresh=refresh, caller=current_principal, now=_now)
-    async with following(database, refresh):
+    async with (
+        _believed(settings) as identities,
+        keeping(checkpoints),
+        following(database, refresh),
+    ):
+        evidence = Evidences(reader, folder, identities).read
+        log = AuditServicer(reader, audit.key, evidence=evidence, caller=current_principal)
         yield Governance(
             servicers=[
                 Servicer(add_ApprovalServiceServicer_to_server, approvals, "headrace.privacy.v1.ApprovalService"),
                 Servicer(add_PolicyServiceServicer_to_server, policies, "headrace.privacy.v1.PolicyService"),
+                Servicer(add_AuditServiceServicer_to_server, log, "headrace.privacy.v1.AuditService"),
             ],
+            checkpoints=checkpoints,
             decisions=decisions,
             dictionaries=dictionaries,
         )
+
+
+def _own_key(settings: Settings) -> PrivateKey:
+    if settings.service_key is None:
+        raise Conflict(
+            f"{variable(settings, 'service_key')} is not set: it signs the audit log's checkpoints"
+        )
+    try:
+        return read_private_key(settings.service_key)
+    except UnusableKey as error:
+        raise Conflict(str(error)) from None
+
+
+@asynccontextmanager
+async def _believed(settings: Settings) -> AsyncIterator[Identities]:
+    if not settings.identities:
+        raise Conflict(f"{variable(settings, 'identities')} is not set: checkpoints are verified with these keys")
+    try:
+        async with open_identities(settings.identities) as identities:
+            yield identities
+    except UnusableKey as error:
+        raise Conflict(str(error)) from None
 
 
 def _now() -> datetime:

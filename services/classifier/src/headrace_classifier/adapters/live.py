@@ -23,7 +23,7 @@ import structlog
 from headrace.privacy.v1.privacy_pb2 import SealedBytes
 from headrace_database import Database
 from headrace_privacy import Erased, Tampered, Tier, Vault
-from headrace_runtime.errors import Unavailable
+from headrace_runtime.errors import Unavailable, place_of
 
 from headrace_classifier.adapters.postgres_registry import CHANNEL
 from headrace_classifier.dictionaries import StoredDictionary, unpack
@@ -132,12 +132,19 @@ async def following(database: Database, *refresh: Callable[[], Awaitable[None]])
     """
     for one in refresh:
         await one()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(_follow_for_ever(database, refresh))
-        try:
-            yield
-        finally:
-            task.cancel()
+    task = asyncio.create_task(_follow_for_ever(database, refresh))
+    task.add_done_callback(_say_why)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _say_why(task: asyncio.Task[None]) -> None:
+    """A bug ends the following: decisions lapse, and the service's log says where to look."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("decisions are not followed any more", error=type(error).__name__, at=place_of(error))
 
 
 async def _follow_for_ever(database: Database, refresh: Sequence[Callable[[], Awaitable[None]]]) -> None:

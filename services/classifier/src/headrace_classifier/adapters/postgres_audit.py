@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
 import asyncpg
-from headrace_database import Connection
+from headrace_database import Connection, Database
 from headrace_database.connection import statement
+from headrace_identity import EVERYBODY
 from headrace_privacy import Tier
 from headrace_privacy.policy import Policy
 
@@ -19,6 +21,12 @@ _COLUMNS = (
     " trace_id, hash"
 )
 _PLACES = ", ".join(f"${number}" for number in range(1, 15))
+
+#: Rows read at a time.
+BATCH = 1_000
+_WHERE = f"FROM audit WHERE sequence > $1 AND ($2 = '{EVERYBODY}' OR tenant = $2)"
+_AFTER = f"SELECT {_COLUMNS} {_WHERE} ORDER BY sequence LIMIT $3"
+_NEWEST = f"SELECT {_COLUMNS} {_WHERE} ORDER BY sequence DESC LIMIT $3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class PostgresAudit:
         Whoever appends waits for whoever appended before to end its transaction, so this comes last in one.
         """
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace audit'))")
-        row = chained(self.key, await self._last(connection), entry=entry)
+        row = chained(self.key, await self.last(connection), entry=entry)
         with statement("INSERT audit", operation="INSERT", collection="audit"):
             await connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", *_values(row))  # noqa: S608
         return row
@@ -54,9 +62,39 @@ class PostgresAudit:
             )
             await self.append(connection, entry)
 
-    async def _last(self, connection: Connection) -> Row | None:
+    async def last(self, connection: Connection) -> Row | None:
+        """The last row, None where the log is empty."""
         found = await connection.fetchrow(f"SELECT {_COLUMNS} FROM audit ORDER BY sequence DESC LIMIT 1")  # noqa: S608
         return to_row(found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAuditReader:
+    """Reads the log, in batches, each in a transaction of its own."""
+
+    database: Database
+
+    async def rows(self, *, tenant: str = EVERYBODY, after: int = 0) -> AsyncIterator[Sequence[Row]]:
+        """Rows about a tenant, or all for EVERYBODY, after a number, oldest first."""
+        while True:
+            async with self.database.transaction() as connection:
+                found = await connection.fetch(_AFTER, after, tenant, BATCH)
+            if not found:
+                return
+            yield [to_row(row) for row in found]
+            after = found[-1]["sequence"]
+
+    async def newest(self, *, tenant: str, after: int, most: int) -> Sequence[Row]:
+        """At most so many of the same, the newest ones, oldest first."""
+        async with self.database.transaction() as connection:
+            found = await connection.fetch(_NEWEST, after, tenant, most)
+        return [to_row(row) for row in reversed(found)]
+
+    async def noted_checkpoints(self) -> Mapping[int, int]:
+        """The checkpoints that the database remembers: their numbers, and the rows that they sealed."""
+        async with self.database.transaction() as connection:
+            found = await connection.fetch("SELECT number, sequence FROM checkpoints")
+        return {row["number"]: row["sequence"] for row in found}
 
 
 def to_row(found: asyncpg.Record) -> Row:

@@ -1,0 +1,122 @@
+"""Making checkpoints, signed with the classifier's own key, and reading what they prove."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import structlog
+from headrace_database import Database
+from headrace_identity import EVERYBODY, Identities, PrivateKey, Unproven
+from headrace_identity.tokens import read_signed, sign_json
+from headrace_runtime.errors import Conflict, Unavailable
+
+from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
+from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
+from headrace_classifier.checkpoints import KIND, Checkpoint, Signed, next_checkpoint, read_claims
+from headrace_classifier.verifying import Evidence
+
+log = structlog.get_logger()
+
+#: What was not sealed yet can be cut off unseen; it is at most so old, in seconds.
+EVERY_SECONDS = 60.0
+ROLE = "service:classifier"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Makes checkpoints. One instance at a time does."""
+
+    database: Database
+    audit: PostgresAudit
+    folder: CheckpointFolder
+    key: PrivateKey
+    now: Callable[[], datetime]
+
+    async def make(self) -> Checkpoint | None:
+        """Seals the log's last row, unless it is sealed already.
+
+        Raises Unavailable; Conflict when the log ends before what was sealed last; OSError when the file cannot be
+        written.
+        """
+        async with self.database.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace checkpoints'))")
+            noted = await connection.fetchrow(
+                "SELECT coalesce(max(number), 0) AS number, coalesce(max(sequence), 0) AS sequence FROM checkpoints"
+            )
+            assert noted is not None
+            head = await self.audit.last(connection)
+            if (head.sequence if head else 0) < noted["sequence"]:
+                raise Conflict("the audit log ends before what its last checkpoint sealed: run headrace audit verify")
+            if head is None or head.sequence == noted["sequence"]:
+                return None
+            last = await asyncio.to_thread(self.folder.last)
+            number = max(last.number if last else 0, noted["number"]) + 1
+            checkpoint = next_checkpoint(last, head, number=number, now=self.now())
+            # The file first: a row without its file is a fault, a file without its row is not.
+            signed = Signed(number, sign_json(checkpoint.claims(), self.key, kind=KIND))
+            await asyncio.to_thread(self.folder.write, signed)
+            await connection.execute(
+                "INSERT INTO checkpoints (number, sequence, signed, made_at) VALUES ($1, $2, $3, $4)",
+                number,
+                checkpoint.sequence,
+                signed.text,
+                checkpoint.made_at,
+            )
+        return checkpoint
+
+
+@asynccontextmanager
+async def keeping(checkpoints: Checkpoints, *, seconds: float = EVERY_SECONDS) -> AsyncIterator[None]:
+    """Makes a checkpoint every minute in which something changed, and one at the end, while the context is open."""
+    task = asyncio.create_task(_keep(checkpoints, seconds))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await _try_to_make(checkpoints)
+
+
+async def _keep(checkpoints: Checkpoints, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await _try_to_make(checkpoints)
+
+
+async def _try_to_make(checkpoints: Checkpoints) -> None:
+    """What went wrong is in the log of the service; the next minute tries again."""
+    try:
+        await checkpoints.make()
+    except (Unavailable, Conflict) as error:
+        log.error("no checkpoint of the audit log", reason=str(error))
+    except (OSError, asyncpg.PostgresError) as error:
+        log.error("no checkpoint of the audit log", error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidences:
+    """Reads what is known of the log from outside."""
+
+    reader: PostgresAuditReader
+    folder: CheckpointFolder
+    identities: Identities
+
+    async def read(self) -> Evidence:
+        """The checkpoints' files with what they prove, and what the database remembers of them. Raises Unavailable."""
+        noted = await self.reader.noted_checkpoints()  # first: a file may come after it, but none is noted without one
+        files = await asyncio.to_thread(self.folder.read_all)
+        return Evidence([(signed, await self._proven(signed)) for signed in files], noted)
+
+    async def _proven(self, signed: Signed) -> Checkpoint | None:
+        try:
+            claims, key = await read_signed(signed.text, self.identities, kinds=(KIND,))
+        except Unproven:
+            return None
+        return read_claims(claims) if key.allows(ROLE, EVERYBODY) else None
