@@ -96,6 +96,24 @@ async def test_a_destroyed_key_opens_nothing_more(vault: Vault, keyring: MemoryK
     assert again.sealed.key_id != content.sealed.key_id
 
 
+async def test_what_is_made_of_something_goes_with_it(vault: Vault, keyring: MemoryKeyring) -> None:
+    """Whoever opened a question a moment before it was erased must not seal its answer under the next key."""
+    question = (await vault.seal_for(SUBJECT)).protect(Text(CANARY, Tier.TIER_2))
+    keyring.destroy(SUBJECT)
+    assert (await vault.seal_like(question, SUBJECT)).key.key_id == question.sealed.key_id
+    vault.forget()
+    with pytest.raises(Erased):
+        await vault.seal_like(question, SUBJECT)
+    plain = ProtectedText(plain="What?")
+    assert (await vault.seal_like(plain, DOCUMENT)).key == await vault.key_of(DOCUMENT)
+
+
+async def test_labels_of_what_is_erased_are_left_out(vault: Vault, keyring: MemoryKeyring) -> None:
+    sealed = (await vault.seal_for(DOCUMENT)).seal_labels(Document(title=CANARY, version=3), Tier.TIER_2)
+    assert (await vault.opener_for(sealed)).readable_labels(sealed).title == CANARY
+    assert Opener().readable_labels(sealed) == Document(version=3)
+
+
 async def test_a_held_key_ends_by_time(vault: Vault, keyring: MemoryKeyring, clock: Clock) -> None:
     content = (await vault.seal_for(SUBJECT)).protect(Text(CANARY, Tier.TIER_2))
     keyring.destroy(SUBJECT)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
+from headrace.privacy.v1.privacy_pb2 import ProtectedText
 
 from headrace_privacy.owners import Owner
-from headrace_privacy.sealing import DataKey, Erased, Opener, Seal, key_ids_of
+from headrace_privacy.sealing import DataKey, Erased, Opener, Seal, is_sealed, key_ids_of
 
 #: A revoked key may be used so long by a process that missed the word of it, in seconds.
 TTL_SECONDS = 60.0
@@ -67,6 +68,18 @@ class Vault:
     async def seal_for(self, owner: Owner) -> Seal:
         """Returns what seals for an owner."""
         return Seal(owner, await self.key_of(owner))
+
+    async def seal_like(self, content: ProtectedText, owner: Owner) -> Seal:
+        """Returns what seals for an owner what is made of content of theirs: under the same key, so that both go at once.
+
+        In the clear there is no such key, and it is the owner's. Raises Erased.
+        """
+        if not is_sealed(content):
+            return await self.seal_for(owner)
+        key = (await self.opener_for(content)).keys.get(content.sealed.key_id)
+        if key is None:
+            raise Erased("the key is destroyed")
+        return Seal(owner, key)
 
     async def key_of(self, owner: Owner) -> DataKey:
         """Returns an owner's key, for what is not a message: blinding an index, a cache's names."""

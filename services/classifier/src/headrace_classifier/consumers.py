@@ -53,7 +53,7 @@ class Consumers:
             get_current_span(),
             {"headrace.query.id": query_id, "headrace.tier": verdict.tier.label, "headrace.findings": found},
         )
-        seal = await self.vault.seal_for(owner_of_query(delivery.message.query))
+        seal = await self.vault.seal_like(delivery.message.raw, owner_of_query(delivery.message.query))
         message = translate.query_classified(
             delivery.message, verdict, seal, received_at=delivery.received_at, finished_at=self.now()
         )
@@ -73,7 +73,7 @@ class Consumers:
         submission = translate.document_submission(delivery.message, await self.vault.opener_for(delivery.message))
         verdict = await classify(submission, policy=self.policy, inspector=self.documents, decisions=self.decisions)
         describe(get_current_span(), {"headrace.tier": verdict.tier.label, "headrace.findings": len(verdict.findings)})
-        seal = await self.vault.seal_for(owner_of_document(delivery.message.document))
+        seal = await self.vault.seal_like(delivery.message.raw, owner_of_document(delivery.message.document))
         message = translate.document_classified(delivery.message, verdict, seal)
         return delivery.follow(topics.DOCUMENT_CLASSIFIED, message, tier=verdict.tier)
 

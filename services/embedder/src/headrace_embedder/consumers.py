@@ -50,7 +50,7 @@ class Consumers:
             delivery.message,
             vector,
             self.embedder.identity,
-            await self.vault.seal_for(owner_of_query(delivery.message.query)),
+            await self.vault.seal_like(delivery.message.text, owner_of_query(delivery.message.query)),
             received_at=delivery.received_at,
             finished_at=self.now(),
         )
@@ -79,5 +79,5 @@ class Consumers:
             embedder=self.embedder,
             event_bytes=topics.DOCUMENT_EMBEDDED.max_message_bytes - ENVELOPE_BYTES,
         )
-        seal = await self.vault.seal_for(owner_of_document(message.document))
+        seal = await self.vault.seal_like(message.markdown, owner_of_document(message.document))
         return translate.document_embedded(message, chunks, self.embedder.identity, seal)
