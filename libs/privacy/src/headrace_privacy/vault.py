@@ -70,7 +70,7 @@ class Vault:
         return Seal(owner, await self.key_of(owner))
 
     async def seal_like(self, content: ProtectedText, owner: Owner) -> Seal:
-        """Returns what seals for an owner what is made of content of theirs: under the same key, so that both go at once.
+        """Returns what seals for an owner what is made of content of theirs: with its key, so that both go at once.
 
         In the clear there is no such key, and it is the owner's. Raises Erased.
         """
