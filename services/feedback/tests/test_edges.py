@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-from uuid import UUID, uuid4
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from headrace import topics
 from headrace.feedback.v1 import service_pb2
-from headrace_feedback.adapters.memory import MemoryLog
-from headrace_feedback.consumers import Consumers
-from headrace_feedback.servicer import FeedbackServicer
-from headrace_privacy import Tier
-from headrace_runtime.errors import NotFound, Rejected
-from headrace_stream.memory import MemoryLedger
+from headrace_privacy import Owner, Tier
+from headrace_runtime.errors import NotFound, Rejected, Unavailable
 
+from services.feedback.tests.house import CONTEXT, MADE, House
 from services.feedback.tests.makers import ANSWER, FEEDBACK, NOW, TRACE, answer, delivery, feedback
 
 QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
-MADE = UUID("7c1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
-CONTEXT: Any = None
-
-
-class House:
-    """Both edges over one log in memory."""
-
-    def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.ledger = cast(Any, MemoryLedger())
-        self.consumers = Consumers(self.ledger, self.log_on)
-        self.servicer = FeedbackServicer(self.ledger, self.log_on, self.log, new_id=lambda: MADE, now=lambda: NOW)
-
-    def log_on(self, unit: object) -> MemoryLog:
-        del unit
-        return self.log
-
-    async def record(self, message: Any) -> service_pb2.RecordResponse:
-        return await self.servicer.Record(service_pb2.RecordRequest(feedback=message), CONTEXT)
+WORDS = "my password is hunter2"
+MASKED = "my password is [secret:password]"
 
 
 @pytest.fixture
@@ -135,3 +115,75 @@ async def test_tally_streams_what_was_answered_by_which_event(house: House) -> N
     batches = [batch async for batch in house.servicer.Tally(service_pb2.TallyRequest(), CONTEXT)]
     (one,) = [one for batch in batches for one in batch.interactions]
     assert (one.tenant, one.query_id, one.answer_event_id) == ("demo", QUERY, str(event_id))
+
+
+@pytest.mark.parametrize("kind", ["comment", "correction"])
+@pytest.mark.parametrize("over", ["bus", "grpc"])
+@pytest.mark.parametrize("comes", ["before", "after"])
+async def test_words_are_masked_and_sealed_before_they_rest(house: House, kind: str, over: str, comes: str) -> None:
+    message = feedback("demo", queryId=QUERY, subject="judge-1", **{kind: WORDS})
+    if comes == "after":
+        await house.answered(QUERY)
+    if over == "bus":
+        await house.consumers.on_feedback(delivery(message, FEEDBACK))
+    else:
+        await house.record(message)
+    if comes == "before":
+        assert WORDS.encode() not in house.stored()
+        await house.answered(QUERY)
+    for part in ("hunter2", "password"):
+        assert part.encode() not in house.stored()
+    shown = (await house.get(QUERY)).feedback
+    assert [getattr(one, kind) for one in shown] == [MASKED]
+    assert house.classifier.products == ["docs-search" if comes == "after" else ""]
+
+
+async def test_words_are_in_the_hands_of_whoever_asked_once_that_is_known(house: House) -> None:
+    early = feedback("demo", queryId=QUERY, subject="judge-1", comment="Too long.")
+    await house.record(early)
+    await house.answered(QUERY)
+    house.moment = NOW + timedelta(seconds=1)
+    late = feedback("demo", queryId=QUERY, subject="judge-1", comment="Still too long.")
+    await house.record(late)
+    house.keyring.destroy(Owner.subject("demo", "judge-1"))
+    assert [one.comment for one in (await house.get(QUERY)).feedback] == ["Too long.", "Still too long."]
+    house.keyring.destroy(Owner.subject("demo", "user-7"))
+    with pytest.raises(NotFound):
+        await house.get(QUERY)
+
+
+async def test_words_of_a_judge_who_was_erased_meanwhile_are_left_out_and_the_rest_stays(house: House) -> None:
+    await house.record(feedback("demo", queryId=QUERY, subject="judge-1", comment="Too long."))
+    await house.record(feedback("demo", queryId=QUERY, subject="judge-2", rating=2, feedbackId=str(uuid4())))
+    house.keyring.destroy(Owner.subject("demo", "judge-1"))
+    await house.answered(QUERY)
+    assert [one.rating for one in (await house.get(QUERY)).feedback] == [2]
+
+
+@pytest.mark.parametrize("over", ["bus", "grpc"])
+async def test_without_a_classifier_no_words_are_kept_and_thumbs_are(house: House, over: str) -> None:
+    house.classifier.is_down = True
+    message = feedback("demo", queryId=QUERY, comment=WORDS)
+    with pytest.raises(Unavailable):
+        await (house.record(message) if over == "grpc" else house.consumers.on_feedback(delivery(message, FEEDBACK)))
+    assert not house.log.feedback
+    assert not house.ledger.published
+    await house.record(feedback("demo", queryId=QUERY))
+    assert len(house.log.feedback) == 1
+
+
+async def test_the_same_words_again_are_not_looked_at_again(house: House) -> None:
+    message = feedback("demo", queryId=QUERY, comment="Just what I needed.")
+    for _ in range(2):
+        await house.record(message)
+    assert len(house.classifier.products) == 1
+    assert len(house.log.feedback) == 1
+    assert len(house.ledger.published) == 1
+
+
+async def test_the_event_tells_the_stricter_of_answer_and_words(house: House) -> None:
+    await house.answered(QUERY)
+    await house.record(feedback("demo", queryId=QUERY, comment=WORDS))
+    (told,) = house.ledger.published
+    assert (told.tier, told.message.tier) == (Tier.TIER_2, 3)
+    assert "hunter2" not in str(told)

@@ -14,28 +14,52 @@ from headrace_database import Database
 from headrace_feedback.adapters.memory import MemoryLog
 from headrace_feedback.adapters.postgres import TALLY_BATCH, PostgresLog, PostgresReader
 from headrace_feedback.feedback import Feedback, Reference
-from headrace_feedback.handlers import Recording, explain, log_interaction, record_feedback
-from headrace_feedback.interaction import Interaction
+from headrace_feedback.handlers import Recording, locate, log_interaction, record_feedback
+from headrace_feedback.interaction import Interaction, Judgement, Logged, Outline
 from headrace_feedback.ports import Reader
+from headrace_feedback.uses import Span
 from headrace_privacy import Tier
 from headrace_runtime.errors import Conflict, NotFound
 
-from services.feedback.tests.makers import NOW, TRACE, a_feedback, an_interaction
+from services.feedback.tests.makers import NOW, TRACE, OpenKeeper, a_feedback, an_interaction
+
+KEEPER = OpenKeeper()
+ALWAYS = Span()
+CHUNK = {"version": "1", "documentId": "d", "tier": "TIER_PUBLIC"}
 
 
 async def log(reader: Reader, interaction: Interaction) -> list[Feedback]:
     async with reader.open(interaction.tenant) as opened:
-        return await log_interaction(interaction, opened, now=NOW)
+        return await log_interaction(interaction, opened, keeper=KEEPER, now=NOW)
 
 
 async def record(reader: Reader, feedback: Feedback) -> Recording:
     async with reader.open(feedback.about.tenant) as opened:
-        return await record_feedback(feedback, opened)
+        return await record_feedback(feedback, opened, keeper=KEEPER)
+
+
+async def read(reader: Reader, about: Reference, clearance: Tier = Tier.TIER_2) -> tuple[Logged, Sequence[Judgement]]:
+    async with reader.open(about.tenant, clearance=clearance) as opened:
+        found = await locate(about, opened)
+        logged = await opened.read(about.tenant, found.query_id) if found else None
+        if found is None or logged is None:
+            raise NotFound("interaction", "")
+        return logged, await opened.feedback_of(about.tenant, found.query_id)
 
 
 async def judgements(reader: Reader, about: Reference) -> list[FeedbackSubmitted]:
-    async with reader.open(about.tenant) as opened:
-        return [FeedbackSubmitted.FromString(one) for one in (await explain(about, opened)).feedback]
+    return [FeedbackSubmitted.FromString(one.record) for one in (await read(reader, about))[1]]
+
+
+async def outlines(reader: Reader, tenant: str, span: Span = ALWAYS, *, most: int = 100) -> list[Outline]:
+    """All of them, page by page."""
+    found: list[Outline] = []
+    while True:
+        async with reader.open(tenant) as opened:
+            page = await opened.outlines(tenant, span, after=found[-1] if found else None, most=most)
+        found += page
+        if len(page) < most:
+            return found
 
 
 async def tallied(reader: Reader, tenant: str) -> list[UUID]:
@@ -56,19 +80,16 @@ class LogSuite:
         interaction = an_interaction(tenant)
         await log(reader, interaction)
         for about in (Reference(tenant, interaction.query_id, ""), Reference(tenant, None, TRACE)):
-            async with reader.open(tenant) as opened:
-                explained = await explain(about, opened)
-            assert explained.interaction.record == interaction.record
-            assert explained.interaction.stored_at == NOW
-            assert explained.feedback == ()
+            logged, feedback = await read(reader, about)
+            assert (logged.record, logged.stored_at) == (interaction.record, NOW)
+            assert list(feedback) == []
 
     async def test_the_first_answer_of_a_query_stands(self, reader: Reader, tenant: str) -> None:
         first = an_interaction(tenant, model={"name": "first"})
         await log(reader, first)
         await log(reader, an_interaction(tenant, first.query_id, model={"name": "second"}))
-        async with reader.open(tenant) as opened:
-            stored = await explain(Reference(tenant, first.query_id, ""), opened)
-        assert AnswerCompleted.FromString(stored.interaction.record).model.name == "first"
+        stored, _ = await read(reader, Reference(tenant, first.query_id, ""))
+        assert AnswerCompleted.FromString(stored.record).model.name == "first"
         assert await tallied(reader, tenant) == [first.query_id]
 
     @pytest.mark.parametrize("by", ["query", "trace"])
@@ -81,8 +102,9 @@ class LogSuite:
         assert recording.feedback.joined_at == NOW
         assert recording.feedback.tier == Tier.TIER_1
         assert recording.feedback.about == Reference(tenant, interaction.query_id, TRACE)
-        (judged,) = await judgements(reader, Reference(tenant, interaction.query_id, ""))
-        assert judged.comment == "good"
+        _, (judged,) = await read(reader, Reference(tenant, interaction.query_id, ""))
+        assert FeedbackSubmitted.FromString(judged.record).WhichOneof("judgement") == "comment"
+        assert judged.words == b"user-7: good", "in the hands of whoever asked"
 
     @pytest.mark.parametrize("by", ["query", "trace"])
     async def test_feedback_before_the_answer_waits_for_it(self, reader: Reader, tenant: str, by: str) -> None:
@@ -141,6 +163,96 @@ class LogSuite:
     async def test_an_untraced_answer_takes_no_strangers_feedback(self, reader: Reader, tenant: str) -> None:
         await record(reader, a_feedback(tenant, queryId=str(uuid4())))
         assert await log(reader, an_interaction(tenant, traceId="")) == []
+
+    async def test_words_that_waited_are_handed_over_to_whoever_asked(self, reader: Reader, tenant: str) -> None:
+        interaction = an_interaction(tenant)
+        about = str(interaction.query_id)
+        waiting = a_feedback(tenant, comment="too long", queryId=about, subject="judge-1")
+        stored = (await record(reader, waiting)).feedback
+        assert stored.words == waiting.words
+        (joined,) = await log(reader, interaction)
+        assert joined.words is not None
+        assert joined.words.sealed == b"user-7: too long"
+        _, (judged,) = await read(reader, Reference(tenant, interaction.query_id, ""))
+        assert judged.words == b"user-7: too long"
+
+    async def test_the_stricter_of_answer_and_words_is_the_tier(self, reader: Reader, tenant: str) -> None:
+        interaction = an_interaction(tenant)
+        await log(reader, interaction)
+        about = str(interaction.query_id)
+        tiers = [
+            (await record(reader, a_feedback(tenant, comment="x", queryId=about, words_tier=tier))).feedback.tier
+            for tier in Tier
+        ]
+        assert tiers == [Tier.TIER_1, Tier.TIER_1, Tier.TIER_2]
+
+    async def test_an_outline_is_as_strict_as_all_that_would_be_seen(self, reader: Reader, tenant: str) -> None:
+        interaction = an_interaction(
+            tenant,
+            tier="TIER_PUBLIC",
+            citations=[],
+            retrieved=[{**CHUNK, "chunkId": "a", "source": "wiki"}, {**CHUNK, "chunkId": "b", "source": "handbook"}],
+        )
+        await log(reader, interaction)
+        about = str(interaction.query_id)
+        assert (await self._outlined(reader, interaction)).tier is Tier.PUBLIC
+        assert (await self._outlined(reader, interaction)).sources == ("handbook", "wiki")
+        await record(reader, a_feedback(tenant, comment="x", queryId=about, words_tier=Tier.TIER_1))
+        assert (await self._outlined(reader, interaction)).tier is Tier.TIER_1
+        (exported,) = await outlines(reader, tenant)
+        assert exported.tier is Tier.PUBLIC, "no comment is exported"
+        await record(reader, a_feedback(tenant, 1, correction="x", queryId=about, words_tier=Tier.TIER_2))
+        (exported,) = await outlines(reader, tenant)
+        assert exported.tier is Tier.TIER_2
+        await record(reader, a_feedback(tenant, 2, correction="y", queryId=about))
+        (exported,) = await outlines(reader, tenant)
+        assert exported.tier is Tier.PUBLIC, "the latest correction alone counts"
+        assert (await self._outlined(reader, interaction)).tier is Tier.TIER_2
+
+    async def test_a_chunk_that_was_read_and_not_cited_counts(self, reader: Reader, tenant: str) -> None:
+        chunk = {**CHUNK, "chunkId": "a", "source": "crm", "tier": "TIER_2"}
+        interaction = an_interaction(tenant, tier="TIER_PUBLIC", citations=[], retrieved=[chunk])
+        await log(reader, interaction)
+        (exported,) = await outlines(reader, tenant)
+        assert (exported.tier, exported.sources) == (Tier.TIER_2, ("crm",))
+
+    async def test_an_interaction_of_no_chunks_has_no_sources(self, reader: Reader, tenant: str) -> None:
+        await log(reader, an_interaction(tenant, citations=[], retrieved=[]))
+        (exported,) = await outlines(reader, tenant)
+        assert (exported.tier, exported.sources) == (Tier.TIER_1, ())
+
+    async def test_outlines_come_oldest_first_and_page_by_page(self, reader: Reader, tenant: str) -> None:
+        times = [f"2026-11-21T09:0{minute}:00Z" for minute in (3, 1, 2, 1, 0)]
+        for time in times:
+            await log(reader, an_interaction(tenant, completedAt=time))
+        await log(reader, an_interaction(f"{tenant}-x"))
+        found = await outlines(reader, tenant, most=2)
+        assert [one.completed_at.minute for one in found] == [0, 1, 1, 2, 3]
+        assert len({one.query_id for one in found}) == 5
+        since, until = NOW.replace(minute=1, second=0), NOW.replace(minute=3, second=0)
+        assert [o.completed_at.minute for o in await outlines(reader, tenant, Span(since, until))] == [1, 1, 2]
+
+    async def test_a_clearance_shows_no_stricter_rows(self, reader: Reader, tenant: str) -> None:
+        interaction = an_interaction(tenant)
+        await log(reader, interaction)
+        about = Reference(tenant, interaction.query_id, "")
+        for tier in Tier:
+            correction = {"correction": tier.label, "queryId": str(about.query_id)}
+            await record(reader, a_feedback(tenant, tier.value, words_tier=tier, **correction))
+        with pytest.raises(NotFound):
+            await read(reader, about, Tier.PUBLIC)
+        assert [len((await read(reader, about, tier))[1]) for tier in (Tier.TIER_1, Tier.TIER_2)] == [2, 3]
+        for clearance, seen in ((Tier.PUBLIC, []), (Tier.TIER_1, ["tier_1"]), (Tier.TIER_2, ["tier_2"])):
+            async with reader.open(tenant, clearance=clearance) as opened:
+                exported = await opened.exported(tenant, [interaction.query_id])
+            assert [(one.correction or b"").decode().removeprefix("user-7: ") for one in exported] == seen
+
+    @staticmethod
+    async def _outlined(reader: Reader, interaction: Interaction) -> Outline:
+        async with reader.open(interaction.tenant) as opened:
+            outline = await opened.outline(interaction.tenant, interaction.query_id)
+        assert outline is not None
+        return outline
 
     async def test_another_tenants_ids_find_nothing(self, reader: Reader, tenant: str) -> None:
         interaction = an_interaction(tenant)
@@ -212,7 +324,7 @@ class TestPostgres(LogSuite):
     async def test_feedback_waits_for_an_answer_that_is_being_stored(self, opened: Database, tenant: str) -> None:
         interaction = an_interaction(tenant)
         async with opened.transaction(tenant=tenant) as storing:
-            await log_interaction(interaction, PostgresLog(storing), now=NOW)
+            await log_interaction(interaction, PostgresLog(storing), keeper=KEEPER, now=NOW)
             recording = asyncio.create_task(
                 record(PostgresReader(opened), a_feedback(tenant, queryId=str(interaction.query_id)))
             )
@@ -225,9 +337,9 @@ class TestPostgres(LogSuite):
         interaction = an_interaction(tenant)
         feedback = a_feedback(tenant, queryId=str(interaction.query_id))
         async with opened.transaction(tenant=tenant) as storing:
-            await log_interaction(interaction, CarelessLog(storing), now=NOW)
+            await log_interaction(interaction, CarelessLog(storing), keeper=KEEPER, now=NOW)
             async with opened.transaction(tenant=tenant) as recording:
-                await record_feedback(feedback, CarelessLog(recording))
+                await record_feedback(feedback, CarelessLog(recording), keeper=KEEPER)
         async with opened.transaction(tenant=tenant) as after:
             stored = await PostgresLog(after).get_feedback(tenant, feedback.feedback_id)
         assert stored is not None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
@@ -19,24 +22,56 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from headrace.feedback.v1 import service_pb2, service_pb2_grpc
 from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded
+from headrace.privacy.v1 import approvals_pb2, approvals_pb2_grpc
+from headrace.privacy.v1 import service_pb2 as privacy_pb2
+from headrace.privacy.v1 import service_pb2_grpc as privacy_grpc
+from headrace.privacy.v1.erasure_pb2 import ErasureRequested
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_REVIEW, PURPOSE_TRAIN, TIER_2, Tier
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
 from headrace_embedded import testing
 from headrace_feedback.app import open_app
 from headrace_feedback.settings import Settings
 from headrace_identity.testing import Issuer
+from headrace_privacy import Owner, Text
+from headrace_privacy import Tier as StrictTier
+from headrace_privacy.memory import MemoryKeyring
 from headrace_runtime.admission import Admission
 from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
+from headrace_runtime.testing import serving_keys
 
-from services.feedback.tests.makers import answer, feedback
+from services.feedback.tests.makers import SomeClassifier, answer, feedback, sealed_answer
 
 pytestmark = pytest.mark.real
 
 SECRET = "hunter2-the-users-own-words"
+MASKED = "[secret:password]-the-users-own-words"
 SECONDS = 20.0
 ISSUER = Issuer()
 ADMISSION = Admission(ISSUER.verifier())
+
+
+class Privacy(privacy_grpc.PrivacyServiceServicer):
+    """The classifier's edge over the fake."""
+
+    async def Classify(self, request: Any, context: Any) -> privacy_pb2.ClassifyResponse:  # noqa: N802
+        text = Text(request.text, StrictTier.TIER_2)
+        masked = await SomeClassifier().classify(text, tenant=request.tenant, product=request.product)
+        return privacy_pb2.ClassifyResponse(tier=Tier.ValueType(masked.tier), masked_text=masked.reveal())
+
+
+class Approvals(approvals_pb2_grpc.ApprovalServiceServicer):
+    """Allows what is not TIER_2, to products everything, and to others what is granted."""
+
+    def __init__(self) -> None:
+        self.granted: set[int] = set()
+        self.asked: list[approvals_pb2.AuthorizeRequest] = []
+
+    async def Authorize(self, request: Any, context: Any) -> approvals_pb2.AuthorizeResponse:  # noqa: N802
+        self.asked.append(request)
+        allowed = request.tier != TIER_2 or request.role == "product" or request.purpose in self.granted
+        return approvals_pb2.AuthorizeResponse(allowed=allowed, reason="so it is")
 
 
 @dataclass
@@ -44,8 +79,14 @@ class Running:
     """The running service, a producer as a product has one, and what came back on the bus."""
 
     stub: Any
+    reviewer: Any
+    developer: Any
+    watcher: Any
     producer: AIOKafkaProducer
     bootstrap: str
+    keyring: MemoryKeyring
+    approvals: Approvals
+    superuser: str
 
     async def send(self, topic: str, value: bytes, key: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         encoded = [(name, text.encode()) for name, text in headers.items()]
@@ -76,16 +117,29 @@ class Running:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def service(schema: testing.Database, kafka: str) -> AsyncIterator[Running]:
-    settings = Settings(database=schema.dsn("feedback"), kafka=kafka)
+async def service(
+    schema: testing.Database, kafka: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    keyring, approvals = MemoryKeyring(), Approvals()  # type: ignore[abstract]  # what it lacks nobody calls
+    neighbours = [
+        partial(privacy_grpc.add_PrivacyServiceServicer_to_server, Privacy()),
+        partial(approvals_pb2_grpc.add_ApprovalServiceServicer_to_server, approvals),
+    ]
+    common = ISSUER.settings(tmp_path_factory.mktemp("keys"))
     async with (
-        open_app(settings) as app,
+        serving_keys(keyring, *neighbours) as classifier,
+        open_app(Settings(database=schema.dsn("feedback"), kafka=kafka, classifier=classifier, **common)) as app,
         open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1, admission=ADMISSION) as server,
-        open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
+        AsyncExitStack() as channels,
         AIOKafkaProducer(bootstrap_servers=kafka) as producer,
     ):
+        stubs: list[Any] = []
+        for role, subject in (("product", ""), ("reviewer", "rita"), ("developer", "dora"), ("sre", "sam")):
+            opened = open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials(role, subject=subject))
+            stubs.append(service_pb2_grpc.FeedbackServiceStub(await channels.enter_async_context(opened)))
         await app.bus.start()
-        yield Running(service_pb2_grpc.FeedbackServiceStub(channel), producer, kafka)
+        product, reviewer, developer, watcher = stubs
+        yield Running(product, reviewer, developer, watcher, producer, kafka, keyring, approvals, schema.superuser)
         await app.bus.stop(5)
 
 
@@ -113,15 +167,18 @@ async def test_an_answer_and_its_feedback_from_bus_and_grpc(service: Running, te
 
     found = await service.get(tenant, query_id, feedback=2)
     assert found.interaction == AnswerCompleted.FromString(said.SerializeToString())
-    assert list(found.feedback) == [early, late]
+    assert found.feedback[0] == early
+    assert found.feedback[1].correction == MASKED
 
     values = await service.read("feedback.recorded", until=lambda values: len(of_tenant(tenant, values)) == 3)
     told = {(event.feedback_id, event.query_id, event.tier) for event in of_tenant(tenant, values)}
-    assert told == {(early.feedback_id, "", 3), (early.feedback_id, query_id, 2), (late.feedback_id, query_id, 2)}
+    assert told == {(early.feedback_id, "", 3), (early.feedback_id, query_id, 2), (late.feedback_id, query_id, 3)}
     assert not any(SECRET.encode() in value for value in values)
 
     tally = [
-        one async for batch in service.stub.Tally(service_pb2.TallyRequest(tenant=tenant)) for one in batch.interactions
+        one
+        async for batch in service.watcher.Tally(service_pb2.TallyRequest(tenant=tenant))
+        for one in batch.interactions
     ]
     assert [(one.query_id, one.answer_event_id) for one in tally] == [(query_id, event_id)]
 
@@ -157,3 +214,119 @@ async def test_grpc_names_the_field(service: Running, tenant: str) -> None:
     detail = error_details_pb2.BadRequest()
     assert status.details[0].Unpack(detail)
     assert [violation.field for violation in detail.field_violations] == ["feedback.rating"]
+
+
+async def answered(service: Running, tenant: str, query_id: str, **changes: Any) -> None:
+    """An answer comes over the bus, sealed as inference seals it, and is stored."""
+    sealed = await sealed_answer(service.keyring, tenant, query_id, traceId=uuid4().hex, **changes)
+    await service.send("answer.completed", sealed.SerializeToString(), query_id, {"ce_id": str(uuid4())})
+    await service.get(tenant, query_id)
+
+
+async def everything_in(service: Running) -> str:
+    """Every row of every table of the schema, as text."""
+    connection = await asyncpg.connect(service.superuser)
+    try:
+        names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'feedback'")
+        tables = [name["tablename"] for name in names]
+        rows = [str(await connection.fetch(f'SELECT t::text FROM feedback."{table}" t')) for table in tables]
+    finally:
+        await connection.close()
+    return "\n".join(rows)
+
+
+def traces_of(words: str) -> list[str]:
+    """How words can be found in what Postgres prints: as they are, and as bytes in hex."""
+    return [words, words.encode().hex()]
+
+
+async def test_no_word_rests_in_the_clear_whoever_judges_when(service: Running, tenant: str) -> None:
+    query_id = str(uuid4())
+    words = {kind: f"the mill of {kind} stands in ohio" for kind in ("comment", "correction")}
+    early = feedback(tenant, queryId=query_id, comment=words["comment"], subject="judge-1")
+    await service.send("feedback.submitted", early.SerializeToString(), query_id)
+    await service.read("feedback.recorded", until=lambda values: len(of_tenant(tenant, values)) == 1)
+    asked, said = "Where in Ohio are the mills?", "At the Great Miami [1]."
+    texts = {"question": {"plain": asked, "characters": 28}, "text": {"plain": said, "characters": 23}}
+    await answered(service, tenant, query_id, tier="TIER_2", **texts)
+    late = feedback(tenant, queryId=query_id, correction=words["correction"])
+    await service.stub.Record(service_pb2.RecordRequest(feedback=late))
+    found = await service.get(tenant, query_id, feedback=2)
+    assert (found.feedback[0].comment, found.feedback[1].correction) == (words["comment"], words["correction"])
+    assert (found.interaction.question.plain, found.interaction.text.plain) == (asked, said)
+    rows = await everything_in(service)
+    assert query_id in rows, "the search would find what is there"
+    for text in (*words.values(), asked, said):
+        assert not any(trace in rows for trace in traces_of(text))
+
+
+async def test_the_search_for_words_in_the_clear_finds_a_seeded_one(service: Running, tenant: str) -> None:
+    connection = await asyncpg.connect(service.superuser)
+    try:
+        await connection.execute(
+            "INSERT INTO feedback.feedback (tenant, feedback_id, query_id, trace_id, subject, kind, score, tier,"
+            " recorded_at, record, words, words_tier) VALUES ($1, $2, $2, '', '', 'comment', 0, 3, now(), '', $3, 3)",
+            tenant,
+            uuid4(),
+            b"in idaho it stands",
+        )
+    finally:
+        await connection.close()
+    rows = await everything_in(service)
+    assert any(trace in rows for trace in traces_of("in idaho it stands"))
+
+
+async def test_the_database_itself_refuses_a_comment_without_sealed_words(service: Running, tenant: str) -> None:
+    connection = await asyncpg.connect(service.superuser)
+    try:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(
+                "INSERT INTO feedback.feedback (tenant, feedback_id, query_id, trace_id, subject, kind, score, tier,"
+                " recorded_at, record) VALUES ($1, $2, $2, '', '', 'comment', 0, 3, now(), '')",
+                tenant,
+                uuid4(),
+            )
+    finally:
+        await connection.close()
+
+
+async def test_a_review_needs_leave_and_says_who_and_what(service: Running, tenant: str) -> None:
+    query_id = str(uuid4())
+    await answered(service, tenant, query_id, tier="TIER_2")
+    request = service_pb2.GetRequest(tenant=tenant, query_id=query_id)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.reviewer.Get(request)
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert "headrace approvals request" in (caught.value.details() or "")
+    asked = service.approvals.asked[-1]
+    assert (asked.role, asked.subject, asked.tenant, asked.purpose) == ("reviewer", "rita", tenant, PURPOSE_REVIEW)
+    assert (asked.tier, list(asked.sources), list(asked.records)) == (TIER_2, ["handbook"], [query_id])
+    service.approvals.granted.add(PURPOSE_REVIEW)
+    shown = await service.reviewer.Get(request)
+    assert shown.interaction.text.plain.startswith("A channel")
+
+
+async def test_an_export_over_the_wire_then_an_erasure(service: Running, tenant: str) -> None:
+    kept, gone = str(uuid4()), str(uuid4())
+    await answered(service, tenant, kept)
+    whose = {"queryId": gone, "tenant": tenant, "subject": "user-9", "acceptedAt": "2026-11-21T09:00:00Z"}
+    await answered(service, tenant, gone, query=whose)
+    request = service_pb2.ExportRequest(tenant=tenant, purpose=PURPOSE_TRAIN)
+    first, last = [response async for response in service.developer.Export(request)]
+    assert {one.query_id for one in first.interactions} == {kept, gone}
+    assert not last.exclusions
+    service.keyring.destroy(Owner.subject(tenant, "user-9"))
+    erased = ErasureRequested(erasure_id=str(uuid4()), round=1)
+    erased.scope.tenant, erased.scope.subject = tenant, "user-9"
+    await service.send("erasure.requested", erased.SerializeToString(), "erasure")
+    async with asyncio.timeout(SECONDS):
+        while True:
+            responses = [response async for response in service.developer.Export(request)]
+            if responses[-1].exclusions:
+                break
+            await asyncio.sleep(0.1)
+    assert [one.query_id for response in responses for one in response.interactions] == [kept]
+    assert [(one.reason, one.interactions) for one in responses[-1].exclusions] == [("erased", 1)]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.Get(service_pb2.GetRequest(tenant=tenant, query_id=gone))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND

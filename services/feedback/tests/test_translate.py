@@ -8,14 +8,27 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted, JudgementKind
+from headrace.feedback.v1.service_pb2 import ExportRequest
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
 from headrace_feedback.interaction import Known
-from headrace_feedback.translate import read_answer, read_feedback, read_reference, read_tenant, to_recorded
-from headrace_privacy import Tier
+from headrace_feedback.translate import (
+    read_answer,
+    read_feedback,
+    read_reference,
+    read_tenant,
+    read_wish,
+    read_words,
+    to_recorded,
+)
+from headrace_feedback.uses import Span, Wish
+from headrace_privacy import Owner, Tier
+from headrace_privacy.policy import Purpose
 from headrace_runtime.errors import Rejected
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,8 +116,23 @@ def test_the_event_has_everything_but_the_words() -> None:
         "",
         TRACE,
     )
-    joined = to_recorded(read.joined_to(Known(UUID(QUERY), TRACE, Tier.PUBLIC, ""), NOW))
+    joined = to_recorded(
+        read.joined_to(Known(UUID(QUERY), TRACE, Tier.PUBLIC, "", "docs-search", Owner.subject("demo", "user-7")), NOW)
+    )
     assert (int(joined.tier), joined.query_id) == (Tier.PUBLIC, QUERY)
+
+
+def test_words_are_no_part_of_what_is_kept_beside_them() -> None:
+    for kind in ("comment", "correction"):
+        message = feedback("demo", queryId=QUERY, **{kind: SECRET})
+        read = read_feedback(message, now=NOW)
+        assert SECRET.encode() not in read.record
+        assert FeedbackSubmitted.FromString(read.record).WhichOneof("judgement") == kind
+        words = read_words(message)
+        assert words is not None
+        assert (words.reveal(), words.tier) == (SECRET, Tier.TIER_2)
+        assert getattr(message, kind) == SECRET, "the caller's message is the caller's"
+    assert read_words(feedback("demo", queryId=QUERY, rating=3)) is None
 
 
 def test_an_answer_is_read_with_all_that_made_it() -> None:
@@ -178,7 +206,10 @@ MOMENTS = st.builds(Timestamp, seconds=st.integers(-(2**63), 2**63 - 1), nanos=s
 )
 def test_any_feedback_is_read_or_rejected(message: FeedbackSubmitted) -> None:
     with contextlib.suppress(Rejected):
-        assert read_feedback(message, now=NOW).record == message.SerializeToString()
+        record = FeedbackSubmitted.FromString(read_feedback(message, now=NOW).record)
+        assert record.comment == ""
+        assert record.WhichOneof("judgement") == message.WhichOneof("judgement")
+        assert record.feedback_id == message.feedback_id
 
 
 @given(
@@ -210,3 +241,31 @@ def test_a_chunk_whose_id_no_column_can_hold_is_refused() -> None:
     message.retrieved[0].document_id = "a\0b"
     with pytest.raises(Rejected, match="retrieved: has_nul"):
         read_answer(message, event_id=uuid4())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tenant": ""}, "tenant: missing"),
+        ({"tenant": "Demo Inc"}, "tenant: malformed"),
+        ({"purpose": "PURPOSE_UNSPECIFIED"}, "purpose: missing"),
+        ({"purpose": "PURPOSE_ANSWER"}, "purpose: unknown_value"),
+        ({"purpose": 99}, "purpose: unknown_value"),
+        ({"sources": ["handbook"] * 33}, "sources: out_of_range"),
+    ],
+)
+def test_a_wrong_wish_is_named_by_its_field(changes: dict[str, Any], expected: str) -> None:
+    whole = {"tenant": "demo", "purpose": "PURPOSE_TRAIN", "since": "2026-11-21T00:00:00Z"}
+    request = json_format.ParseDict(whole | changes, ExportRequest())
+    with pytest.raises(Rejected) as caught:
+        read_wish(request)
+    assert [str(violation) for violation in caught.value.violations] == [expected]
+
+
+def test_a_wish_is_read_with_its_bounds() -> None:
+    request = ExportRequest(tenant="demo", purpose=PURPOSE_TRAIN, sources=["b", "a", "a"])
+    request.since.FromDatetime(NOW)
+    assert read_wish(request) == Wish("demo", Purpose.TRAIN, frozenset({"a", "b"}), Span(since=NOW))
+    request.until.seconds = 10**12
+    with pytest.raises(Rejected, match="until: unknown_value"):
+        read_wish(request)

@@ -10,12 +10,20 @@ from uuid import uuid4
 from headrace import topics
 from headrace.feedback.v1.service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from headrace_database import open_database
+from headrace_identity import current_principal
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.keys import open_vault
+from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
+from headrace_stream.erasures import forget_erased
 
+from headrace_feedback.adapters.classifier import open_classifier
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
+from headrace_feedback.adapters.vault import VaultKeeper
 from headrace_feedback.consumers import Consumers
+from headrace_feedback.handlers import Door
+from headrace_feedback.reading import Desk
 from headrace_feedback.servicer import FeedbackServicer
 from headrace_feedback.settings import Settings
 
@@ -25,17 +33,34 @@ IN_FLIGHT = 4
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
-    """Opens the service's parts and ties them together."""
+    """Opens the service's parts and ties them together.
+
+    Raises Conflict for a file that cannot be used or a neighbour that is not named, Unavailable when Kafka or Postgres
+    is not there.
+    """
+    policy = load_policy(settings.policy)
     async with (
         open_bus(settings.kafka, service="feedback") as bus,
         open_database(settings.database, schema="feedback") as database,
+        open_vault(settings) as vault,
+        open_classifier(settings) as classifier,
     ):
         ledger = Ledger(database)
-        consumers = Consumers(ledger, _log_on)
+        reader = PostgresReader(database)
+        door = Door(reader, classifier, VaultKeeper(vault))
+        consumers = Consumers(ledger, _log_on, door=door)
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT)
+        forget_erased(bus, vault.forget)
         servicer = FeedbackServicer(
-            ledger, _log_on, PostgresReader(database), new_id=uuid4, now=lambda: datetime.now(UTC)
+            ledger,
+            _log_on,
+            door=door,
+            desk=Desk(reader, classifier, policy),
+            vault=vault,
+            caller=current_principal,
+            new_id=uuid4,
+            now=lambda: datetime.now(UTC),
         )
         async with ledger.relaying(bus):
             yield Service(

@@ -11,18 +11,19 @@ from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace_stream import Delivery, Event, Ledger, Unit
 
 from headrace_feedback.feedback import Feedback
-from headrace_feedback.handlers import log_interaction, record_feedback
+from headrace_feedback.handlers import Door, log_interaction, record_feedback, take_in
 from headrace_feedback.links import link_to_answer
 from headrace_feedback.ports import Log
-from headrace_feedback.translate import read_answer, read_feedback, to_recorded
+from headrace_feedback.translate import read_answer, read_feedback, read_words, to_recorded
 
 
 class Consumers:
     """Each event takes effect once: it is stored, and what that causes is published, in one transaction."""
 
-    def __init__(self, ledger: Ledger, log_on: Callable[[Unit], Log]) -> None:
+    def __init__(self, ledger: Ledger, log_on: Callable[[Unit], Log], *, door: Door) -> None:
         self._ledger = ledger
         self._log_on = log_on
+        self._door = door
 
     async def on_answer(self, delivery: Delivery[AnswerCompleted]) -> Sequence[Event[Any]]:
         """Stores the interaction, and joins the feedback that came before it."""
@@ -31,16 +32,17 @@ class Consumers:
         async with self._ledger.once(delivery, tenant=interaction.tenant) as unit:
             if unit is not None:
                 log = self._log_on(unit)
-                joined = await log_interaction(interaction, log, now=delivery.received_at)
+                joined = await log_interaction(interaction, log, keeper=self._door.keeper, now=delivery.received_at)
                 unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
         return ()
 
     async def on_feedback(self, delivery: Delivery[FeedbackSubmitted]) -> Sequence[Event[Any]]:
         """Stores the judgement, joined if its interaction is there."""
-        feedback = read_feedback(delivery.message, now=delivery.received_at)
+        submitted = read_feedback(delivery.message, now=delivery.received_at)
+        feedback = await take_in(submitted, read_words(delivery.message), self._door)
         async with self._ledger.once(delivery, tenant=feedback.about.tenant) as unit:
             if unit is not None:
-                recording = await record_feedback(feedback, self._log_on(unit))
+                recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
                 link_to_answer(recording.interaction)
                 if recording.is_new:
                     unit.emit(_recorded(delivery, recording.feedback))

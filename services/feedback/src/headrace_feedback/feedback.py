@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from headrace_privacy import Tier
+from headrace_privacy import Owner, Tier, strictest
 
 from headrace_feedback.interaction import Known
 
@@ -24,10 +24,19 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
-    """What is stored. `score`: 1 or -1 for a thumb, 1 to 5 for a rating, 0 for words. `record`: the whole submission.
+class Words:
+    """A comment or a correction as it rests: masked, with its own tier, and sealed: only a keeper can read it."""
 
-    `joined_at` is None while the interaction is unknown: the answer may still be on its way.
+    tier: Tier
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is stored. `score`: 1 or -1 for a thumb, 1 to 5 for a rating, 0 for words.
+
+    `record`: the submission without its words; these are in `words`, None for a thumb or a rating. `joined_at` is None
+    while the interaction is unknown: the answer may still be on its way.
     """
 
     feedback_id: UUID
@@ -39,9 +48,18 @@ class Feedback:
     recorded_at: datetime
     record: bytes = field(repr=False)
     joined_at: datetime | None = None
-    tier: Tier = Tier.TIER_2  # the interaction's, once it is known
+    tier: Tier = Tier.TIER_2  # the stricter of the interaction's and the words', once the interaction is known
+    words: Words | None = None
+
+    @property
+    def judge(self) -> Owner:
+        """Whose words they are while nobody knows whose question they are about."""
+        if self.subject:
+            return Owner.subject(self.about.tenant, self.subject)
+        return Owner.anonymous(self.about.tenant, self.recorded_at)
 
     def joined_to(self, interaction: Known, at: datetime) -> Feedback:
         """The same feedback, with its interaction found."""
         about = Reference(self.about.tenant, interaction.query_id, interaction.trace_id or self.about.trace_id)
-        return replace(self, about=about, joined_at=at, tier=interaction.tier)
+        tier = strictest(interaction.tier, self.words.tier) if self.words else interaction.tier
+        return replace(self, about=about, joined_at=at, tier=tier)

@@ -1,27 +1,69 @@
-"""What happens to an answer and to a judgement, inside one transaction. The caller publishes what is returned."""
+"""What happens to an answer and to a judgement. The caller publishes what is returned.
+
+A judgement's words pass the door first, outside of any transaction, since the classifier looks at them; the rest
+happens inside one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from headrace_runtime.errors import Conflict, NotFound
+from headrace_privacy import Text
+from headrace_runtime.errors import Conflict
 
-from headrace_feedback.feedback import Feedback, Reference
-from headrace_feedback.interaction import Interaction, Known, Logged
-from headrace_feedback.ports import Log
+from headrace_feedback.feedback import Feedback, Reference, Words
+from headrace_feedback.interaction import Interaction, Known
+from headrace_feedback.ports import Classifier, Keeper, Log, Reader
 
 
-async def log_interaction(interaction: Interaction, log: Log, *, now: datetime) -> list[Feedback]:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What words pass on their way in."""
+
+    reader: Reader
+    classifier: Classifier
+    keeper: Keeper
+
+
+async def take_in(feedback: Feedback, words: Text | None, door: Door) -> Feedback:
+    """Masks and seals a judgement's words, for the owner of the interaction, or for the judge while none is known.
+
+    What was recorded before comes back as it is: that one stands. Raises Conflict as `locate` does, and Unavailable
+    when the words cannot be looked at or sealed: then nothing of them is kept.
+    """
+    if words is None:
+        return feedback
+    async with door.reader.open(feedback.about.tenant) as log:
+        before = await log.get_feedback(feedback.about.tenant, feedback.feedback_id)
+        if before is not None:
+            return before
+        interaction = await locate(feedback.about, log)
+    product, owner = (interaction.product, interaction.owner) if interaction else ("", feedback.judge)
+    masked = await door.classifier.classify(words, tenant=feedback.about.tenant, product=product)
+    return replace(feedback, words=Words(masked.tier, await door.keeper.keep(masked, owner)))
+
+
+async def log_interaction(interaction: Interaction, log: Log, *, keeper: Keeper, now: datetime) -> list[Feedback]:
     """Stores an interaction once for each query, and returns the feedback that had been waiting for it, now joined."""
     about = Reference(interaction.tenant, interaction.query_id, interaction.trace_id)
     await log.hold(about)
     if not await log.add_interaction(interaction, stored_at=now):
         return []
-    joined = [waiting.joined_to(Known.of(interaction), now) for waiting in await log.pending(about)]
+    known = Known.of(interaction)
+    joined = [await _joined(waiting, known, keeper=keeper, now=now) for waiting in await log.pending(about)]
     for feedback in joined:
         await log.join(feedback)
     return joined
+
+
+async def _joined(feedback: Feedback, interaction: Known, *, keeper: Keeper, now: datetime) -> Feedback:
+    """The feedback with its interaction found, its words in the hands of the interaction's owner."""
+    joined = feedback.joined_to(interaction, now)
+    if joined.words is None:
+        return joined
+    handed_over = await keeper.hand_over(joined.words.sealed, interaction.owner)
+    return replace(joined, words=replace(joined.words, sealed=handed_over))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +75,7 @@ class Recording:
     interaction: Known | None
 
 
-async def record_feedback(feedback: Feedback, log: Log) -> Recording:
+async def record_feedback(feedback: Feedback, log: Log, *, keeper: Keeper) -> Recording:
     """Stores a judgement once for each feedback id, joined to its interaction where that is known already.
 
     Raises Conflict when it names a trace that followed several queries: nobody can say which one it means.
@@ -43,7 +85,9 @@ async def record_feedback(feedback: Feedback, log: Log) -> Recording:
     if before is not None:
         return Recording(before, is_new=False, interaction=None)
     interaction = await locate(feedback.about, log)
-    stored = feedback.joined_to(interaction, feedback.recorded_at) if interaction else feedback
+    stored = feedback
+    if interaction:
+        stored = await _joined(feedback, interaction, keeper=keeper, now=feedback.recorded_at)
     await log.add_feedback(stored)
     return Recording(stored, is_new=True, interaction=interaction)
 
@@ -54,20 +98,3 @@ async def locate(about: Reference, log: Log) -> Known | None:
     if len(found) > 1:
         raise Conflict(f"trace {about.trace_id} followed {len(found)} queries: name one by query_id")
     return found[0] if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """An interaction with its feedback, both as they were submitted."""
-
-    interaction: Logged
-    feedback: tuple[bytes, ...] = field(repr=False)
-
-
-async def explain(about: Reference, log: Log) -> Explained:
-    """One interaction, whole. Raises NotFound when this tenant has none such."""
-    known = await locate(about, log)
-    if known is None:
-        raise NotFound("interaction", str(about.query_id or about.trace_id))
-    logged = await log.read(about.tenant, known.query_id)
-    return Explained(logged, tuple(await log.feedback_of(about.tenant, known.query_id)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
-from headrace_privacy import Tier
+from headrace_privacy import Owner, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,15 @@ class Interaction:
     record: bytes = field(repr=False)
 
 
+#: When a query that does not say so was accepted: as protobuf reads a time that is not set.
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def owner_of_interaction(tenant: str, subject: str, accepted_at: datetime | None) -> Owner:
+    """Whose it is, as headrace_privacy.owner_of_query has it of the query: the end user's, or the day's."""
+    return Owner.subject(tenant, subject) if subject else Owner.anonymous(tenant, accepted_at or _NEVER)
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What feedback needs to know of the interaction that it judges."""
@@ -82,11 +91,34 @@ class Known:
     trace_id: str
     tier: Tier
     traceparent: str
+    product: str
+    owner: Owner
 
     @classmethod
     def of(cls, interaction: Interaction) -> Known:
         """Takes it from a whole interaction."""
-        return cls(interaction.query_id, interaction.trace_id, interaction.tier, interaction.traceparent)
+        return cls(
+            interaction.query_id,
+            interaction.trace_id,
+            interaction.tier,
+            interaction.traceparent,
+            interaction.product,
+            owner_of_interaction(interaction.tenant, interaction.subject, interaction.accepted_at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What must be known of an interaction before anybody may read it, and no word of it.
+
+    tier: the strictest of everything that a reader would see: the interaction's, its chunks' and its words'. sources:
+    those of all its chunks, cited or not, by name: the model had read them all.
+    """
+
+    query_id: UUID
+    tier: Tier
+    sources: tuple[str, ...]
+    completed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +128,23 @@ class Logged:
     query_id: UUID
     record: bytes = field(repr=False)
     stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One feedback of an interaction as it rests: the submission without its words, and these sealed, if it had any."""
+
+    record: bytes = field(repr=False)
+    words: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An interaction as it rests, and its latest correction, if it has one."""
+
+    query_id: UUID
+    record: bytes = field(repr=False)
+    correction: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from headrace_privacy import Owner, Text, Tier
+
 from headrace_feedback.feedback import Feedback, Reference
-from headrace_feedback.interaction import Interaction, Known, Logged, Tallied
+from headrace_feedback.interaction import Exported, Interaction, Judgement, Known, Logged, Outline, Tallied
+from headrace_feedback.uses import Span, Use, Verdict
 
 
 class Log(Protocol):
@@ -39,18 +42,51 @@ class Log(Protocol):
     async def join(self, feedback: Feedback) -> None:
         """Stores what joining changed."""
 
-    async def read(self, tenant: str, query_id: UUID) -> Logged:
-        """An interaction that `find` found, whole."""
+    async def outline(self, tenant: str, query_id: UUID) -> Outline | None:
+        """What a reader of one interaction and all its feedback would see, without a word of it."""
 
-    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[bytes]:
-        """The submissions that judge an interaction, oldest first."""
+    async def outlines(self, tenant: str, span: Span, *, after: Outline | None, most: int) -> Sequence[Outline]:
+        """The next interactions after one, oldest first. Of their feedback the latest correction alone counts."""
+
+    async def read(self, tenant: str, query_id: UUID) -> Logged | None:
+        """One interaction, whole; None when it is gone, or stricter than the transaction's clearance."""
+
+    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[Judgement]:
+        """What judges an interaction, oldest first, as far as the transaction's clearance goes."""
+
+    async def exported(self, tenant: str, query_ids: Collection[UUID]) -> Sequence[Exported]:
+        """These interactions with their latest correction, in no order, as far as the clearance goes."""
 
 
 class Reader(Protocol):
     """The log from outside a transaction."""
 
-    def open(self, tenant: str) -> AbstractAsyncContextManager[Log]:
-        """Opens a transaction that sees one tenant's rows."""
+    def open(self, tenant: str, *, clearance: Tier = Tier.TIER_2) -> AbstractAsyncContextManager[Log]:
+        """Opens a transaction that sees one tenant's rows up to a tier. Below TIER_2 it writes nothing."""
 
     def tally(self, tenant: str) -> AsyncIterator[Sequence[Tallied]]:
         """Every interaction of a tenant, or of all when it is empty, in batches."""
+
+
+class Classifier(Protocol):
+    """What masks secrets and knows the tier of a text."""
+
+    async def classify(self, text: Text, *, tenant: str, product: str) -> Text:
+        """The text masked, with its tier. `product`: whose text it is, empty when unknown. Raises Unavailable."""
+
+
+class Keeper(Protocol):
+    """What seals words to rest. Both raise Unavailable when there are no keys to be had."""
+
+    async def keep(self, text: Text, owner: Owner) -> bytes:
+        """Seals a text under its owner's key, whatever its tier."""
+
+    async def hand_over(self, sealed: bytes, owner: Owner) -> bytes:
+        """The same text sealed for another owner; as it was when its key is destroyed, and nobody reads it."""
+
+
+class Authorizer(Protocol):
+    """What says, at the moment it is asked, whether a use is allowed, and puts it on the audit log."""
+
+    async def authorize(self, use: Use) -> Verdict:
+        """Decides. Raises Unavailable, which is no leave."""

@@ -9,15 +9,18 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.feedback.v1 import service_pb2
 from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted, JudgementKind, Thumb
 from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
 from headrace.query.v1.answer_pb2 import AnswerCompleted, Grounding
 from headrace.query.v1.query_pb2 import Query
-from headrace_privacy import Tier
+from headrace_privacy import Text, Tier
+from headrace_privacy.policy import Purpose
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_feedback.feedback import Feedback, Kind, Reference
-from headrace_feedback.interaction import ChunkUse, Interaction, Usage, Versioned
+from headrace_feedback.interaction import ChunkUse, Interaction, Outline, Usage, Versioned
+from headrace_feedback.uses import Reason, Span, Wish
 
 TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 TRACE = re.compile(r"(?!0{32})[0-9a-f]{32}")
@@ -25,6 +28,10 @@ SUBJECT_CHARACTERS = 128
 RATINGS = range(1, 6)
 #: The longest comment and the longest correction, in characters.
 WORDS = {"comment": 4_000, "correction": 8_000}
+#: How many sources an export may name.
+SOURCES = 32
+#: What an export may be for: the rest is not done with a whole log.
+EXPORTS = frozenset(int(one) for one in (Purpose.EVALUATE, Purpose.REVIEW, Purpose.TRAIN, Purpose.SHARE))
 
 _SCORES = {Thumb.THUMB_UP: 1, Thumb.THUMB_DOWN: -1}
 _KINDS: dict[Kind, JudgementKind.ValueType] = {
@@ -36,7 +43,10 @@ _KINDS: dict[Kind, JudgementKind.ValueType] = {
 
 
 def read_feedback(message: FeedbackSubmitted, *, now: datetime, path: str = "") -> Feedback:
-    """Reads a judgement. `path` goes before the names of fields, "feedback.". Raises Rejected with each wrong field."""
+    """Reads a judgement, but for its words: `read_words` gives them, once this has found them well.
+
+    `path` goes before the names of fields, "feedback.". Raises Rejected with each wrong field.
+    """
     violations = [*_check_reference(message, path), *_check_feedback(message, path)]
     if violations:
         raise Rejected(*violations)
@@ -48,8 +58,25 @@ def read_feedback(message: FeedbackSubmitted, *, now: datetime, path: str = "") 
         score=_score(message),
         submitted_at=_moment(message, "submitted_at"),
         recorded_at=now,
-        record=message.SerializeToString(),
+        record=_without_words(message).SerializeToString(),
     )
+
+
+def read_words(message: FeedbackSubmitted) -> Text | None:
+    """The comment or correction as it came: of the strictest tier until it is classified. None where there is none."""
+    kind = message.WhichOneof("judgement")
+    return Text(getattr(message, kind), Tier.TIER_2) if kind in WORDS else None
+
+
+def _without_words(message: FeedbackSubmitted) -> FeedbackSubmitted:
+    """The same message, its comment or correction empty: which of them it was can still be told."""
+    kind = message.WhichOneof("judgement")
+    if kind not in WORDS:
+        return message
+    copy = FeedbackSubmitted()
+    copy.CopyFrom(message)
+    setattr(copy, kind, "")
+    return copy
 
 
 def read_reference(tenant: str, query_id: str, trace_id: str) -> Reference:
@@ -69,6 +96,31 @@ def read_tenant(tenant: str) -> str:
     if tenant and not TENANT.fullmatch(tenant):
         raise Rejected(_bad_tenant("tenant"))
     return tenant
+
+
+def read_wish(request: service_pb2.ExportRequest) -> Wish:
+    """Reads what is to be exported. Raises Rejected with each wrong field."""
+    violations = list(_check_wish(request))
+    if violations:
+        raise Rejected(*violations)
+    span = Span(_moment(request, "since"), _moment(request, "until"))
+    return Wish(request.tenant, Purpose(request.purpose), frozenset(request.sources), span)
+
+
+def _check_wish(request: service_pb2.ExportRequest) -> Iterator[Violation]:
+    if not request.tenant:
+        yield Violation("tenant", "missing", "Say whose interactions.")
+    elif not TENANT.fullmatch(request.tenant):
+        yield _bad_tenant("tenant")
+    if not request.purpose:
+        yield Violation("purpose", "missing", "Say what for: evaluate, review, train or share.")
+    elif request.purpose not in EXPORTS:
+        yield Violation("purpose", "unknown_value", "An export is to evaluate, review, train or share.")
+    if len(request.sources) > SOURCES:
+        yield Violation("sources", "out_of_range", f"At most {SOURCES} sources.")
+    for field in ("since", "until"):
+        if not _is_moment(request, field):
+            yield Violation(field, "unknown_value", "The time lies outside the years 1 to 9999.")
 
 
 def _bad_tenant(field: str) -> Violation:
@@ -270,3 +322,24 @@ def to_timestamp(moment: datetime) -> Timestamp:
     made = Timestamp()
     made.FromDatetime(moment)
     return made
+
+
+def to_exported(
+    outline: Outline, *, grant_id: str, question: str, answer: str, correction: str
+) -> service_pb2.ExportedInteraction:
+    """Writes one interaction in the clear."""
+    return service_pb2.ExportedInteraction(
+        query_id=str(outline.query_id),
+        tier=WireTier.ValueType(outline.tier.value),
+        question=question,
+        answer=answer,
+        correction=correction,
+        sources=outline.sources,
+        grant_id=grant_id,
+        completed_at=to_timestamp(outline.completed_at),
+    )
+
+
+def to_exclusion(reason: Reason, tier: Tier, number: int) -> service_pb2.Exclusion:
+    """Writes what was left out."""
+    return service_pb2.Exclusion(reason=reason, tier=WireTier.ValueType(tier.value), interactions=number)

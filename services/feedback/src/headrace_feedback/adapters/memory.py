@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
+from headrace_privacy import Tier
+
 from headrace_feedback.feedback import Feedback, Reference
-from headrace_feedback.interaction import Interaction, Known, Logged, Tallied
+from headrace_feedback.interaction import Exported, Interaction, Judgement, Known, Logged, Outline, Tallied
+from headrace_feedback.uses import Span
 
 
 class MemoryLog:
@@ -17,6 +20,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self.interactions: dict[tuple[str, UUID], tuple[Interaction, datetime]] = {}
         self.feedback: dict[tuple[str, UUID], Feedback] = {}
+        self.clearance = Tier.TIER_2
 
     async def hold(self, about: Reference, *, feedback_id: UUID | None = None) -> None:
         """Nobody else is there."""
@@ -48,18 +52,42 @@ class MemoryLog:
     async def join(self, feedback: Feedback) -> None:
         self.feedback[feedback.about.tenant, feedback.feedback_id] = feedback
 
-    async def read(self, tenant: str, query_id: UUID) -> Logged:
-        interaction, stored_at = self.interactions[tenant, query_id]
-        return Logged(query_id, interaction.record, stored_at)
+    async def outline(self, tenant: str, query_id: UUID) -> Outline | None:
+        found = self.interactions.get((tenant, query_id))
+        return _outline(found[0], self._judging(tenant, query_id)) if found else None
 
-    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[bytes]:
-        return [f.record for f in self._of(tenant) if f.about.query_id == query_id]
+    async def outlines(self, tenant: str, span: Span, *, after: Outline | None, most: int) -> Sequence[Outline]:
+        mine = [i for i, _ in self.interactions.values() if i.tenant == tenant and _within(span, i.completed_at)]
+        found = [_outline(i, self._judging(tenant, i.query_id, "correction")[-1:]) for i in mine]
+        later = [one for one in found if after is None or _place(one) > _place(after)]
+        return sorted(later, key=_place)[:most]
+
+    async def read(self, tenant: str, query_id: UUID) -> Logged | None:
+        found = self.interactions.get((tenant, query_id))
+        if found is None or found[0].tier > self.clearance:
+            return None
+        return Logged(query_id, found[0].record, found[1])
+
+    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[Judgement]:
+        judging = [f for f in self._judging(tenant, query_id) if f.tier <= self.clearance]
+        return [Judgement(f.record, f.words.sealed if f.words else None) for f in judging]
+
+    async def exported(self, tenant: str, query_ids: Collection[UUID]) -> Sequence[Exported]:
+        found = [i for (of, query_id), (i, _) in self.interactions.items() if of == tenant and query_id in query_ids]
+        return [self._exported(i) for i in found if i.tier <= self.clearance]
+
+    def _exported(self, interaction: Interaction) -> Exported:
+        corrections = self._judging(interaction.tenant, interaction.query_id, "correction")
+        seen = [f.words.sealed for f in corrections if f.words and f.tier <= self.clearance]
+        return Exported(interaction.query_id, interaction.record, seen[-1] if seen else None)
 
     @asynccontextmanager
-    async def open(self, tenant: str) -> AsyncIterator[MemoryLog]:
-        """Shows itself; the tenant is in every call."""
+    async def open(self, tenant: str, *, clearance: Tier = Tier.TIER_2) -> AsyncIterator[MemoryLog]:
+        """Shows the same rows up to a tier; the tenant is in every call."""
         del tenant
-        yield self
+        view = MemoryLog()
+        view.interactions, view.feedback, view.clearance = self.interactions, self.feedback, clearance
+        yield view
 
     async def tally(self, tenant: str) -> AsyncIterator[Sequence[Tallied]]:
         """Everything in one batch."""
@@ -70,6 +98,23 @@ class MemoryLog:
     def _of(self, tenant: str) -> list[Feedback]:
         mine = [f for f in self.feedback.values() if f.about.tenant == tenant]
         return sorted(mine, key=lambda f: (f.recorded_at, str(f.feedback_id)))
+
+    def _judging(self, tenant: str, query_id: UUID, *kinds: str) -> list[Feedback]:
+        return [f for f in self._of(tenant) if f.about.query_id == query_id and (not kinds or f.kind in kinds)]
+
+
+def _outline(interaction: Interaction, judging: Sequence[Feedback]) -> Outline:
+    tiers = [interaction.tier, *(chunk.tier for chunk in interaction.chunks), *(f.tier for f in judging)]
+    sources = tuple(sorted({chunk.source for chunk in interaction.chunks}))
+    return Outline(interaction.query_id, max(tiers), sources, interaction.completed_at)
+
+
+def _place(outline: Outline) -> tuple[datetime, str]:
+    return outline.completed_at, str(outline.query_id)
+
+
+def _within(span: Span, moment: datetime) -> bool:
+    return (span.since is None or moment >= span.since) and (span.until is None or moment < span.until)
 
 
 def _means(feedback: Feedback, about: Reference) -> bool:

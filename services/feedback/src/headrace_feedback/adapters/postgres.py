@@ -1,12 +1,12 @@
-"""The log in Postgres; migrations/0001_interactions.sql says what each column holds."""
+"""The log in Postgres; migrations/*.sql say what each column holds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
@@ -14,8 +14,19 @@ from headrace_database import Connection, Database
 from headrace_database.connection import statement
 from headrace_privacy import Tier
 
-from headrace_feedback.feedback import Feedback, Reference
-from headrace_feedback.interaction import ChunkUse, Interaction, Known, Logged, Tallied
+from headrace_feedback.feedback import Feedback, Reference, Words
+from headrace_feedback.interaction import (
+    ChunkUse,
+    Exported,
+    Interaction,
+    Judgement,
+    Known,
+    Logged,
+    Outline,
+    Tallied,
+    owner_of_interaction,
+)
+from headrace_feedback.uses import Span
 
 TALLY_BATCH = 500
 
@@ -38,21 +49,51 @@ _INSERT_CHUNK = """
 _INSERT_FEEDBACK = """
     INSERT INTO feedback (
         tenant, feedback_id, query_id, trace_id, subject, kind, score, tier, submitted_at, recorded_at, joined_at,
-        record
-    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        record, words, words_tier
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
-_FIND_BY_QUERY = """
-    SELECT query_id, trace_id, tier, traceparent FROM interactions WHERE tenant = $1 AND query_id = $2
+_FIND = """
+    SELECT query_id, trace_id, tier, traceparent, product, tenant, subject, accepted_at FROM interactions
 """
-_FIND_BY_TRACE = """
-    SELECT query_id, trace_id, tier, traceparent FROM interactions
-    WHERE tenant = $1 AND trace_id = $2 AND trace_id <> ''
-"""
+_FIND_BY_QUERY = f"{_FIND} WHERE tenant = $1 AND query_id = $2"
+_FIND_BY_TRACE = f"{_FIND} WHERE tenant = $1 AND trace_id = $2 AND trace_id <> ''"
 _PENDING = """
     SELECT * FROM feedback
     WHERE tenant = $1 AND joined_at IS NULL AND (query_id = $2 OR (query_id IS NULL AND trace_id = $3))
     ORDER BY recorded_at, feedback_id
 """
+# The strictest of an interaction, its chunks and `words`, which is one row or none for each; and its chunks' sources.
+_OUTLINE = """
+    SELECT i.query_id, i.completed_at, GREATEST(i.tier, used.tier, words.tier) AS tier,
+        COALESCE(used.sources, '{{}}') AS sources
+    FROM interactions i
+    LEFT JOIN LATERAL (
+        SELECT max(c.tier) AS tier, array_agg(DISTINCT c.source ORDER BY c.source) AS sources
+        FROM interaction_chunks c WHERE c.tenant = i.tenant AND c.query_id = i.query_id
+    ) used ON true
+    LEFT JOIN LATERAL ({words}) words ON true
+"""
+_ALL_WORDS = "SELECT max(f.tier) AS tier FROM feedback f WHERE f.tenant = i.tenant AND f.query_id = i.query_id"
+_LATEST_CORRECTION = """
+    SELECT f.tier, f.words FROM feedback f
+    WHERE f.tenant = i.tenant AND f.query_id = i.query_id AND f.kind = 'correction'
+    ORDER BY f.recorded_at DESC, f.feedback_id DESC LIMIT 1
+"""
+_OUTLINE_OF_ONE = _OUTLINE.format(words=_ALL_WORDS) + "WHERE i.tenant = $1 AND i.query_id = $2"
+_OUTLINES = (
+    _OUTLINE.format(words=_LATEST_CORRECTION)
+    + """
+    WHERE i.tenant = $1 AND (i.completed_at, i.query_id) > ($2, $3)
+        AND i.completed_at >= $2 AND ($4::timestamptz IS NULL OR i.completed_at < $4)
+    ORDER BY i.completed_at, i.query_id LIMIT $5
+"""
+)
+_RECORDS = """
+    SELECT i.query_id, i.record, words.words FROM interactions i LEFT JOIN LATERAL ({words}) words ON true
+    WHERE i.tenant = $1 AND i.query_id = ANY($2)
+"""
+_EXPORTED = _RECORDS.format(words=_LATEST_CORRECTION)
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _TALLY = """
     SELECT tenant, query_id, answer_event_id FROM interactions
     WHERE tenant = $1 AND query_id > $2 ORDER BY query_id LIMIT $3
@@ -86,7 +127,7 @@ class PostgresLog:
             rows = await self._connection.fetch(_FIND_BY_QUERY, about.tenant, about.query_id)
         else:
             rows = await self._connection.fetch(_FIND_BY_TRACE, about.tenant, about.trace_id)
-        return [Known(row["query_id"], row["trace_id"], Tier(row["tier"]), row["traceparent"]) for row in rows]
+        return [_known(row) for row in rows]
 
     async def add_feedback(self, feedback: Feedback) -> None:
         with statement("INSERT feedback", operation="INSERT", collection="feedback"):
@@ -104,7 +145,7 @@ class PostgresLog:
 
     async def join(self, feedback: Feedback) -> None:
         await self._connection.execute(
-            "UPDATE feedback SET query_id = $3, trace_id = $4, tier = $5, joined_at = $6"
+            "UPDATE feedback SET query_id = $3, trace_id = $4, tier = $5, joined_at = $6, words = $7"
             " WHERE tenant = $1 AND feedback_id = $2",
             feedback.about.tenant,
             feedback.feedback_id,
@@ -112,22 +153,36 @@ class PostgresLog:
             feedback.about.trace_id,
             feedback.tier.value,
             feedback.joined_at,
+            feedback.words.sealed if feedback.words else None,
         )
 
-    async def read(self, tenant: str, query_id: UUID) -> Logged:
+    async def outline(self, tenant: str, query_id: UUID) -> Outline | None:
+        row = await self._connection.fetchrow(_OUTLINE_OF_ONE, tenant, query_id)
+        return _outline(row) if row else None
+
+    async def outlines(self, tenant: str, span: Span, *, after: Outline | None, most: int) -> Sequence[Outline]:
+        start = (after.completed_at, after.query_id) if after else (span.since or _BEGINNING, UUID(int=0))
+        rows = await self._connection.fetch(_OUTLINES, tenant, *start, span.until, most)
+        return [_outline(row) for row in rows]
+
+    async def read(self, tenant: str, query_id: UUID) -> Logged | None:
         row = await self._connection.fetchrow(
             "SELECT record, stored_at FROM interactions WHERE tenant = $1 AND query_id = $2", tenant, query_id
         )
-        assert row is not None, "the interaction was found in this transaction, and none is ever deleted"
-        return Logged(query_id, row["record"], row["stored_at"])
+        return Logged(query_id, row["record"], row["stored_at"]) if row else None
 
-    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[bytes]:
+    async def feedback_of(self, tenant: str, query_id: UUID) -> Sequence[Judgement]:
         rows = await self._connection.fetch(
-            "SELECT record FROM feedback WHERE tenant = $1 AND query_id = $2 ORDER BY recorded_at, feedback_id",
+            "SELECT record, words FROM feedback WHERE tenant = $1 AND query_id = $2 ORDER BY recorded_at, feedback_id",
             tenant,
             query_id,
         )
-        return [row["record"] for row in rows]
+        return [Judgement(row["record"], row["words"]) for row in rows]
+
+    async def exported(self, tenant: str, query_ids: Collection[UUID]) -> Sequence[Exported]:
+        with statement("SELECT interactions", operation="SELECT", collection="interactions"):
+            rows = await self._connection.fetch(_EXPORTED, tenant, list(query_ids))
+        return [Exported(row["query_id"], row["record"], row["words"]) for row in rows]
 
 
 class PostgresReader:
@@ -137,9 +192,9 @@ class PostgresReader:
         self._database = database
 
     @asynccontextmanager
-    async def open(self, tenant: str) -> AsyncIterator[PostgresLog]:
-        """Opens a transaction that sees one tenant's rows."""
-        async with self._database.transaction(tenant=tenant) as connection:
+    async def open(self, tenant: str, *, clearance: Tier = Tier.TIER_2) -> AsyncIterator[PostgresLog]:
+        """Opens a transaction that sees one tenant's rows up to a tier."""
+        async with self._database.transaction(tenant=tenant, clearance=clearance) as connection:
             yield PostgresLog(connection)
 
     async def tally(self, tenant: str) -> AsyncIterator[Sequence[Tallied]]:
@@ -230,7 +285,18 @@ def _feedback_row(feedback: Feedback) -> tuple[object, ...]:
         feedback.recorded_at,
         feedback.joined_at,
         feedback.record,
+        feedback.words.sealed if feedback.words else None,
+        feedback.words.tier.value if feedback.words else None,
     )
+
+
+def _known(row: asyncpg.Record) -> Known:
+    owner = owner_of_interaction(row["tenant"], row["subject"], row["accepted_at"])
+    return Known(row["query_id"], row["trace_id"], Tier(row["tier"]), row["traceparent"], row["product"], owner)
+
+
+def _outline(row: asyncpg.Record) -> Outline:
+    return Outline(row["query_id"], Tier(row["tier"]), tuple(row["sources"]), row["completed_at"])
 
 
 def _feedback(row: asyncpg.Record) -> Feedback:
@@ -245,4 +311,5 @@ def _feedback(row: asyncpg.Record) -> Feedback:
         record=row["record"],
         joined_at=row["joined_at"],
         tier=Tier(row["tier"]),
+        words=Words(Tier(row["words_tier"]), row["words"]) if row["words"] is not None else None,
     )
