@@ -28,7 +28,7 @@ from headrace_embedded.servers import postgres
 from headrace_privacy import Tier
 from headrace_retriever.adapters.postgres import PostgresIndex
 from headrace_retriever.domain import Change, Embedder, Found, Tuning
-from headrace_retriever.testing import Bulk, clusters, document, load, put, question, write
+from headrace_retriever.testing import BLINDING, Bulk, clusters, document, load, put, question, write
 
 from bench.harness import Budget, Paired, Row, paired_async
 
@@ -184,7 +184,7 @@ class Case:
         asking = question(
             self.corpus.questions[i], self.corpus.asked[i], tenant=self.tenant, top_k=top_k, embedder=EMBEDDER
         )
-        return await PostgresIndex(self.database, tuning=self.tuning).search(asking)
+        return await PostgresIndex(self.database, tuning=self.tuning).search(asking, blinding=BLINDING)
 
     async def plain(self, i: int) -> set[int]:
         """As pgvector's README has it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from headrace_database import Database, open_database
 from headrace_embedded import testing
+from headrace_retriever.testing import make_graphs
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -16,8 +18,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 @pytest_asyncio.fixture(scope="module")
 async def schema(database: testing.Database) -> testing.Database:
-    """A fresh database with the retriever's schema, nothing indexed."""
+    """A fresh database with the retriever's schema, nothing indexed, and graphs for the tests' small vectors."""
     await database.migrate("retriever")
+    connection = await asyncpg.connect(database.superuser)
+    try:
+        for dimensions in (4, 8, 128):
+            await make_graphs(connection, dimensions)
+    finally:
+        await connection.close()
     return database
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from headrace_privacy import Text, Tier
 from headrace_retriever import handlers
+from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import Embedder, Found, Lookup, Question, Vector, chunk_id, require_same
-from headrace_retriever.testing import SMALL, document, question, towards
+from headrace_retriever.testing import BLINDING, SMALL, document, question, towards
 from headrace_runtime.errors import Conflict, Unavailable
 
 
@@ -20,7 +21,7 @@ class FakeIndex:
 
     asked: list[Question] = field(default_factory=list)
 
-    async def search(self, question: Question) -> Found:
+    async def search(self, question: Question, *, blinding: Blinding) -> Found:
         self.asked.append(question)
         return Found((), question.top_k, 40, 60, "exact")
 
@@ -44,7 +45,7 @@ LOOKUP = Lookup("acme", Text("nonlocal", Tier.TIER_2), ("docs",), Tier.TIER_1, 3
 
 async def test_a_search_embeds_and_asks_as_a_query_does() -> None:
     index = FakeIndex()
-    await handlers.search(LOOKUP, embedder=FakeEmbedder(), index=index)
+    await handlers.search(LOOKUP, blinding=BLINDING, embedder=FakeEmbedder(), index=index)
     (asked,) = index.asked
     assert (asked.tenant, asked.sources, asked.max_tier, asked.top_k) == ("acme", ("docs",), Tier.TIER_1, 3)
     assert np.array_equal(asked.vector, towards(3))
@@ -53,12 +54,12 @@ async def test_a_search_embeds_and_asks_as_a_query_does() -> None:
 
 async def test_a_search_says_that_the_embedder_is_down() -> None:
     with pytest.raises(Unavailable, match="embedder"):
-        await handlers.search(LOOKUP, embedder=DownEmbedder(), index=FakeIndex())
+        await handlers.search(LOOKUP, blinding=BLINDING, embedder=DownEmbedder(), index=FakeIndex())
 
 
 async def test_a_query_is_searched_as_it_is() -> None:
     index, asked = FakeIndex(), question("nonlocal", towards(0))
-    assert (await handlers.retrieve(asked, index=index)).top_k == asked.top_k
+    assert (await handlers.retrieve(asked, blinding=BLINDING, index=index)).top_k == asked.top_k
     assert index.asked == [asked]
 
 

@@ -21,7 +21,7 @@ from headrace_privacy import Tier
 from headrace_retriever.adapters import statements
 from headrace_retriever.adapters.postgres import PostgresIndex
 from headrace_retriever.domain import Embedder, Question, Tuning, VectorSearch
-from headrace_retriever.testing import Bulk, clusters, load, question
+from headrace_retriever.testing import BLINDING, Bulk, ask, clusters, load, question
 
 pytestmark = pytest.mark.real
 
@@ -80,7 +80,7 @@ def searcher(store: Database, *, tuning: Tuning, expect: VectorSearch) -> Search
     index = PostgresIndex(store, tuning=tuning)
 
     async def search(asking: Question) -> list[int]:
-        found = await index.search(asking)
+        found = await ask(index, asking)
         assert found.vector_search == expect
         return [passage.ordinal for passage in found.passages]
 
@@ -105,7 +105,10 @@ async def test_the_check_catches_a_search_that_does_not_go_on(loaded: Database) 
         async with loaded.transaction(tenant=asking.tenant) as connection:
             await tune(connection)
             await connection.execute("SET LOCAL hnsw.iterative_scan = off")
-            return [row["ordinal"] for row in await connection.fetch(*index.statement(asking, "hnsw", COUNT))]
+            return [
+                row["ordinal"]
+                for row in await connection.fetch(*index.statement(asking, "hnsw", COUNT, blinding=BLINDING))
+            ]
 
     assert await recall(search, ONE_PERCENT, Tier.TIER_2) < GOAL
 
@@ -159,8 +162,8 @@ def reads(plan: dict[str, Any]) -> Iterator[str]:
 
 async def explain(store: Database, how: VectorSearch, asking: Question) -> set[str]:
     """What a search reads."""
-    sql, *parameters = PostgresIndex(store, tuning=HNSW).statement(asking, how, COUNT)
-    async with store.transaction(tenant=asking.tenant) as connection:
+    sql, *parameters = PostgresIndex(store, tuning=HNSW).statement(asking, how, COUNT, blinding=BLINDING)
+    async with store.transaction(tenant=asking.tenant, clearance=asking.max_tier) as connection:
         if how == "hnsw":
             await tune(connection)
         (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *parameters))
@@ -176,7 +179,7 @@ async def test_above_the_threshold_only_indexes_are_read(
     asking = question("some word-7", ASKED[0], tenant=tenant, max_tier=max_tier, sources=sources, embedder=EMBEDDER)
     read = await explain(loaded, "hnsw", asking)
     graphs = {name for name in read if name.startswith("chunks_vectors")}
-    assert graphs == {f"chunks_vectors_tier_{int(tier)}" for tier in Tier if tier <= max_tier}
+    assert graphs == {f"chunks_vectors_{DIMENSIONS}_tier_{int(tier)}" for tier in Tier if tier <= max_tier}
     assert "all" not in read
     if tenant == LARGEST:
         assert "chunks_words" in read
@@ -190,5 +193,5 @@ async def test_an_exact_search_reads_no_graph(loaded: Database) -> None:
 async def test_common_words_do_not_drown_a_rare_one(loaded: Database) -> None:
     index = PostgresIndex(loaded, tuning=HNSW)
     rare = int(np.flatnonzero(TENANTS == LARGEST)[-1])
-    found = await index.search(question(f"common common term{rare}", ASKED[0], tenant=LARGEST, embedder=EMBEDDER))
+    found = await ask(index, question(f"common common term{rare}", ASKED[0], tenant=LARGEST, embedder=EMBEDDER))
     assert [p.ordinal for p in found.passages if p.text_rank == 1] == [rare]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from headrace.document.v1.document_pb2 import Document, DocumentEmbedded, Embedd
 from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
 from headrace.embedding.v1.service_pb2_grpc import EmbeddingServiceServicer, add_EmbeddingServiceServicer_to_server
 from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, SealedBytes
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Query
@@ -31,12 +32,15 @@ from headrace.topics import Topic
 from headrace_embedded import testing
 from headrace_embedded.servers.postgres import PostgresServer
 from headrace_identity.testing import Issuer
-from headrace_privacy import protect_vector
+from headrace_privacy import Owner, Seal, Text, Tier, is_sealed, owner_of_document, protect_vector
+from headrace_privacy.memory import MemoryKeyring
 from headrace_retriever.app import open_app
 from headrace_retriever.settings import Settings
 from headrace_runtime.admission import Admission
+from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import Servicer, open_grpc_server
+from headrace_runtime.testing import serving_keys
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -47,6 +51,7 @@ SECRET = "the users own words hunter2"
 SECONDS = 30.0
 ISSUER = Issuer()
 ADMISSION = Admission(ISSUER.verifier())
+KEYS = MemoryKeyring()
 EMBEDDER = EmbedderIdentity(name="four-words", dimensions=4, hash="00")
 WORDS = ("nonlocal", "yield", "lambda", "with")
 
@@ -73,6 +78,7 @@ class Running:
     """The running service with its neighbours."""
 
     stub: Any
+    bare_stub: Any
     producer: AIOKafkaProducer
     bootstrap: str
     embedder: FourWords
@@ -120,6 +126,37 @@ class Running:
         key = f"{self.tenant}/docs/{document_id}"
         await self.send(topics.DOCUMENT_EMBEDDED, event, key, event_id=event_id)
 
+    async def put_sealed(self, document_id: str, text: str) -> None:
+        """Publishes a TIER_2 document of one chunk, as the embedder seals it."""
+        which = Document(
+            tenant=self.tenant, source="docs", document_id=document_id, version=1, title=f"Title of {document_id}"
+        )
+        owner = owner_of_document(which)
+        seal = Seal(owner, await KEYS.issue(owner))
+        chunk = EmbeddedChunk(
+            text=seal.protect(Text(text, Tier.TIER_2)),
+            vector=seal.protect_vector(vector_of(text), Tier.TIER_2),
+            tokens=1,
+        )
+        event = DocumentEmbedded(
+            document=seal.seal_labels(which, Tier.TIER_2),
+            tier=privacy_pb2.TIER_2,
+            embedder=self.embedder.identity,
+            chunks=[chunk],
+        )
+        await self.send(topics.DOCUMENT_EMBEDDED, event, f"{self.tenant}/docs/{document_id}")
+
+    async def say_that_somebody_is_erased(self) -> None:
+        """Publishes what every instance drops its keys at."""
+        await self.send(topics.ERASURE_REQUESTED, ErasureRequested(erasure_id=str(uuid4()), round=1), "e")
+
+    async def search_as_product(self, text: str) -> Sequence[Any]:
+        """Searches over gRPC as a product of this tenant; returns the chunks."""
+        token = ISSUER.token("product", tenant=self.tenant)
+        request = SearchRequest(tenant=self.tenant, text=text)
+        response = await self.bare_stub.Search(request, metadata=[("authorization", f"Bearer {token}")])
+        return list(response.chunks)
+
     async def ask(self, text: str, **headers: str) -> str:
         """Publishes a query and returns its id."""
         query_id = str(uuid4())
@@ -149,33 +186,42 @@ def plain(text: str) -> ProtectedText:
     return ProtectedText(plain=text, characters=len(text))
 
 
+Parts = tuple[Any, Any, AIOKafkaProducer, FourWords]
+
+
 @pytest_asyncio.fixture(scope="module")
-async def parts(
-    schema: testing.Database, kafka: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[Any, AIOKafkaProducer, FourWords]]:
+async def parts(schema: testing.Database, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     embedder = FourWords()
     served = Servicer(add_EmbeddingServiceServicer_to_server, embedder, "headrace.embedding.v1.EmbeddingService")
-    async with open_grpc_server("127.0.0.1:0", [served], drain_seconds=0, admission=ADMISSION) as neighbour:
+    async with (
+        open_grpc_server("127.0.0.1:0", [served], drain_seconds=0, admission=ADMISSION) as neighbour,
+        serving_keys(KEYS) as classifier,
+    ):
         believed = ISSUER.settings(tmp_path_factory.mktemp("keys"))
         settings = Settings(
-            database=schema.dsn("retriever"), kafka=kafka, embedder=f"127.0.0.1:{neighbour.port}", **believed
+            database=schema.dsn("retriever"),
+            kafka=kafka,
+            embedder=f"127.0.0.1:{neighbour.port}",
+            classifier=classifier,
+            **believed,
         )
         async with (
             open_app(settings) as app,
             open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=1, admission=ADMISSION) as server,
             open_channel(f"127.0.0.1:{server.port}", ISSUER.credentials()) as channel,
+            open_channel(f"127.0.0.1:{server.port}") as bare,
             AIOKafkaProducer(bootstrap_servers=kafka) as producer,
         ):
             await app.bus.start()
-            yield RetrievalServiceStub(channel), producer, embedder
+            yield RetrievalServiceStub(channel), RetrievalServiceStub(bare), producer, embedder
             await app.bus.stop(5)
 
 
 @pytest.fixture
-def service(parts: tuple[Any, AIOKafkaProducer, FourWords], kafka: str) -> Running:
+def service(parts: Parts, kafka: str) -> Running:
     """The running service, and a tenant of this test's own."""
-    stub, producer, embedder = parts
-    return Running(stub, producer, kafka, embedder)
+    stub, bare_stub, producer, embedder = parts
+    return Running(stub, bare_stub, producer, kafka, embedder)
 
 
 async def test_a_document_takes_effect_once(service: Running) -> None:
@@ -266,7 +312,7 @@ async def test_what_can_never_work_is_dead_lettered_without_its_text(service: Ru
     await service.send(topics.QUERY_EMBEDDED, foreign, "q")
     letters = await service.read(topics.QUERY_EMBEDDED.dead_letters, until=lambda letters: len(letters) == 2)
     assert [(letter.error, list(letter.reasons)) for letter in letters] == [
-        ("Rejected", ["text: unsupported"]),
+        ("Erased", []),
         ("Conflict", []),
     ]
     assert not any(b"hunter2" in letter.SerializeToString() for letter in letters)
@@ -299,9 +345,9 @@ async def test_a_search_with_another_embedder_names_both(service: Running) -> No
     assert "retrained" in details
 
 
-async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database, kafka: str, tmp_path: Path) -> None:
-    believed = ISSUER.settings(tmp_path)
-    settings = Settings(database=schema.dsn("retriever"), kafka=kafka, embedder="127.0.0.1:1", **believed)
+async def failing_search(schema: testing.Database, kafka: str, folder: Path, **neighbours: str) -> tuple[Any, str]:
+    """A search on an instance of its own: the status and the words that it fails with."""
+    settings = Settings(database=schema.dsn("retriever"), kafka=kafka, **neighbours, **ISSUER.settings(folder))
     async with (
         open_app(settings) as app,
         open_grpc_server("127.0.0.1:0", app.servicers, drain_seconds=0, admission=ADMISSION) as server,
@@ -309,8 +355,58 @@ async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await RetrievalServiceStub(channel).Search(SearchRequest(tenant="t", text="with"))
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "embedder" in (refused.value.details() or "")
+    return refused.value.code(), refused.value.details() or ""
+
+
+async def test_a_search_says_that_the_embedder_is_down(schema: testing.Database, kafka: str, tmp_path: Path) -> None:
+    async with serving_keys(KEYS) as classifier:
+        code, words = await failing_search(schema, kafka, tmp_path, embedder="127.0.0.1:1", classifier=classifier)
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "embedder" in words
+
+
+async def test_nothing_is_searched_without_keys(schema: testing.Database, kafka: str, tmp_path: Path) -> None:
+    code, words = await failing_search(schema, kafka, tmp_path, classifier="127.0.0.1:1")
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "classifier" in words
+
+
+async def test_a_service_that_knows_no_keys_does_not_start(
+    schema: testing.Database, kafka: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Conflict, match="HEADRACE_RETRIEVER_CLASSIFIER is not set"):
+        await failing_search(schema, kafka, tmp_path)
+
+
+async def test_sealed_content_is_found_sent_on_sealed_and_opened_for_a_caller(
+    service: Running,
+) -> None:
+    await service.put_sealed("secret", SECRET + " nonlocal")
+    await service.put_sealed("gone", "another nonlocal")
+    assert sorted(await service.indexed(2)) == [("gone", 1, 1), ("secret", 1, 1)]
+    query_id = await service.ask("nonlocal")
+    (event,) = await service.read(topics.QUERY_RETRIEVED, until=bool)
+    assert event.query.query_id == query_id
+    assert [is_sealed(chunk.text) for chunk in event.chunks] == [True, True]
+    assert b"hunter2" not in event.SerializeToString()
+    # A developer is cleared for less, whatever the request says; a product is not.
+    assert await service.search("nonlocal") == []
+    searched = await service.search_as_product("nonlocal")
+    assert {(chunk.text.plain, chunk.reference.title) for chunk in searched} == {
+        (SECRET + " nonlocal", "Title of secret"),
+        ("another nonlocal", "Title of gone"),
+    }
+    KEYS.destroy(Owner.document(service.tenant, "docs", "gone"))
+    await service.say_that_somebody_is_erased()
+    assert await _held(lambda: service.search_as_product("nonlocal"), 1)
+
+
+async def _held(search: Callable[[], Awaitable[Sequence[Any]]], count: int) -> bool:
+    """Whether a search comes to find so many, once word of an erasure is round."""
+    async with asyncio.timeout(SECONDS):
+        while len(await search()) != count:
+            await asyncio.sleep(0.1)
+    return True
 
 
 async def test_queries_wait_while_postgres_is_down(service: Running, postgres: PostgresServer) -> None:

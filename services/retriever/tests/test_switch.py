@@ -11,7 +11,7 @@ from headrace_database import Database
 from headrace_retriever.adapters import statements
 from headrace_retriever.adapters.postgres import PostgresIndex
 from headrace_retriever.domain import Change, Found, Tuning
-from headrace_retriever.testing import document, put, question, towards, write
+from headrace_retriever.testing import ask, document, put, question, text_of, towards, write
 
 pytestmark = pytest.mark.real
 
@@ -30,7 +30,7 @@ def version(number: int, tenant: str) -> Change:
 def is_whole(found: Found) -> bool:
     """Whether these are all the chunks of one version, and of no other."""
     versions = Counter(passage.document.version for passage in found.passages)
-    texts = Counter(passage.text.reveal() for passage in found.passages)
+    texts = Counter(text_of(passage) for passage in found.passages)
     return list(versions.values()) == [CHUNKS] == list(texts.values())
 
 
@@ -43,9 +43,7 @@ async def torn_searches(store: Database, write_one: Writer, *, tuning: Tuning, t
 
     async def search_on() -> None:
         while not done.is_set():
-            outcomes.append(
-                is_whole(await index.search(question("text version", towards(0), tenant=tenant, top_k=100)))
-            )
+            outcomes.append(is_whole(await ask(index, question("text version", towards(0), tenant=tenant, top_k=100))))
 
     searchers = [asyncio.create_task(search_on()) for _ in range(2)]
     try:

@@ -11,17 +11,19 @@ import pytest
 from headrace.document.v1.document_pb2 import Document as WireDocument
 from headrace.document.v1.document_pb2 import DocumentEmbedded, EmbeddedChunk
 from headrace.privacy.v1 import privacy_pb2
-from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector, SealedBytes
+from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Hop, Query
-from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity
 from headrace.retrieval.v1.service_pb2 import SearchRequest
-from headrace_privacy import Text, Tier, protect_vector
+from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, is_sealed, protect_vector
 from headrace_retriever.domain import Found, Indexed, Passage, chunk_id
-from headrace_retriever.testing import NOW, document
+from headrace_retriever.testing import KEY, NOW, OPENER, document, resting
 from headrace_retriever.translate import (
     from_found,
     from_indexed,
+    from_lookup,
+    opened,
     strictest_of,
     to_change,
     to_lookup,
@@ -52,8 +54,7 @@ def passage(tier: Tier) -> Passage:
         chunk_id(which, 3),
         which,
         3,
-        ("Top", "Sub"),
-        Text("The passage.", tier),
+        resting(which, "The passage.", tier),
         tier,
         0.03,
         0.5,
@@ -70,7 +71,7 @@ def field_of(refused: Callable[[], object]) -> tuple[str, str]:
 
 
 def test_a_query_becomes_a_question() -> None:
-    question = to_question(query_event(), top_k=5)
+    question = to_question(query_event(), top_k=5, opener=OPENER)
     assert (question.tenant, question.text.reveal(), question.top_k) == ("acme", "What is nonlocal?", 5)
     assert question.vector.tolist() == [1.0, 0.5]
     assert (question.max_tier, question.text.tier) == (Tier.TIER_2, Tier.TIER_1)
@@ -79,7 +80,7 @@ def test_a_query_becomes_a_question() -> None:
 def test_a_limit_that_is_not_known_is_refused_rather_than_lifted() -> None:
     event = query_event()
     event.query.max_document_tier = 9  # type: ignore[assignment]  # a newer publisher's
-    assert field_of(lambda: to_question(event, top_k=1)) == ("query.max_document_tier", "unknown_value")
+    assert field_of(lambda: to_question(event, top_k=1, opener=OPENER)) == ("query.max_document_tier", "unknown_value")
 
 
 @pytest.mark.parametrize(
@@ -91,24 +92,96 @@ def test_a_limit_that_is_not_known_is_refused_rather_than_lifted() -> None:
         ProtectedVector(float32=struct.pack("<2f", float("nan"), 1), dimensions=2),
         ProtectedVector(float32=struct.pack("<2f", float("inf"), 1), dimensions=2),
         ProtectedVector(float32=struct.pack("<2f", 70_000, 1), dimensions=2),
-        ProtectedVector(sealed=SealedBytes(key_id="k"), dimensions=2),
         ProtectedVector(),
     ],
-    ids=["torn", "zero", "too many", "nan", "infinite", "beyond half precision", "sealed", "missing"],
+    ids=["torn", "zero", "too many", "nan", "infinite", "beyond half precision", "missing"],
 )
 def test_a_vector_without_a_cosine_is_refused(vector: ProtectedVector) -> None:
     event = query_event()
     event.vector.CopyFrom(vector)
-    assert field_of(lambda: to_question(event, top_k=1))[0] == "vector"
+    assert field_of(lambda: to_question(event, top_k=1, opener=OPENER))[0] == "vector"
     put = document_event()
     put.chunks[0].vector.CopyFrom(vector)
-    assert field_of(lambda: to_change(put))[0] == "chunks[0].vector"
+    assert field_of(lambda: to_change(put, opener=OPENER, seal=None))[0] == "chunks[0].vector"
 
 
-def test_sealed_text_is_refused() -> None:
-    event = query_event()
-    event.text.CopyFrom(ProtectedText(sealed=SealedBytes(key_id="k"), characters=17))
-    assert field_of(lambda: to_question(event, top_k=1)) == ("text", "unsupported")
+def sealed_query() -> QueryEmbedded:
+    event, seal = query_event(), Seal(Owner.subject("acme", "u"), KEY)
+    event.text.CopyFrom(seal.protect(Text("What is nonlocal?", Tier.TIER_2)))
+    event.vector.CopyFrom(seal.protect_vector([1.0, 0.5], Tier.TIER_2))
+    return event
+
+
+def sealed_document() -> DocumentEmbedded:
+    event = document_event()
+    seal = Seal(Owner.document("acme", "docs", "a/b c"), KEY)
+    event.tier = privacy_pb2.TIER_2
+    event.document.CopyFrom(seal.seal_labels(event.document, Tier.TIER_2))
+    chunk = seal.seal_labels(event.chunks[0], Tier.TIER_2)
+    chunk.text.CopyFrom(seal.protect(Text("What is nonlocal?", Tier.TIER_2)))
+    chunk.vector.CopyFrom(seal.protect_vector([1.0, 0.5], Tier.TIER_2))
+    event.chunks[0].CopyFrom(chunk)
+    return event
+
+
+def test_a_sealed_question_is_opened_and_sent_on_as_it_came() -> None:
+    event = sealed_query()
+    question = to_question(event, top_k=1, opener=OPENER)
+    assert (question.text.reveal(), question.vector.tolist()) == ("What is nonlocal?", [1.0, 0.5])
+    found = Found((passage(Tier.TIER_2),), 8, 40, 60, "hnsw")
+    retrieved = from_found(event, found, received_at=NOW, finished_at=NOW)
+    assert (retrieved.text, retrieved.vector) == (event.text, event.vector)
+    (chunk,) = retrieved.chunks
+    assert is_sealed(chunk.text)
+    assert (chunk.reference.title, list(chunk.reference.headings), chunk.reference.uri) == ("", [], "")
+    assert OPENER.open_labels(chunk.reference).title == "Title of a"
+
+
+def test_a_sealed_document_is_opened_to_be_indexed_and_rests_as_it_came() -> None:
+    event = sealed_document()
+    change = to_change(event, opener=OPENER, seal=Seal(Owner.document("acme", "docs", "a/b c"), KEY))
+    (chunk,) = change.chunks
+    assert (change.title, chunk.headings, chunk.text.reveal()) == ("T", ("Top",), "What is nonlocal?")
+    assert chunk.resting.text == event.chunks[0].text.SerializeToString()
+    labels = ChunkReference.FromString(chunk.resting.labels)
+    assert (labels.title, list(labels.headings), labels.uri) == ("", [], "")
+    opened_labels = OPENER.open_labels(labels)
+    assert (opened_labels.title, list(opened_labels.headings), opened_labels.uri) == ("T", ["Top"], "u")
+
+
+def test_what_comes_in_the_clear_and_must_not_rest_so_is_sealed() -> None:
+    event = document_event()
+    event.tier = privacy_pb2.TIER_2
+    change = to_change(event, opener=OPENER, seal=Seal(Owner.document("acme", "docs", "a/b c"), KEY))
+    assert b"nonlocal" not in change.chunks[0].resting.text
+    assert b"Top" not in change.chunks[0].resting.labels
+
+
+def test_what_nobody_has_the_key_of_is_erased() -> None:
+    with pytest.raises(Erased):
+        to_question(sealed_query(), top_k=1, opener=Opener())
+    with pytest.raises(Erased):
+        to_change(sealed_document(), opener=Opener(), seal=None)
+
+
+def test_a_search_is_answered_in_the_clear_without_what_is_erased() -> None:
+    found = Found((passage(Tier.TIER_2), passage(Tier.PUBLIC)), 8, 40, 60, "hnsw")
+    response = from_lookup(found)
+    assert b"passage." not in response.chunks[0].SerializeToString()
+    whole = opened(response, OPENER)
+    assert [(c.text.plain, c.reference.title) for c in whole.chunks] == [("The passage.", "Title of a")] * 2
+    assert not whole.chunks[0].reference.HasField("sealed_labels")
+    assert [c.reference.tier for c in opened(response, Opener()).chunks] == [privacy_pb2.TIER_PUBLIC]
+    assert opened(response, Opener()).settings == response.settings
+
+
+@pytest.mark.parametrize("asked", [None, *Tier])
+@pytest.mark.parametrize("clearance", list(Tier))
+def test_nobody_searches_beyond_their_clearance(asked: Tier | None, clearance: Tier) -> None:
+    request = SearchRequest(tenant="acme", text="nonlocal")
+    if asked is not None:
+        request.max_tier = privacy_pb2.Tier.ValueType(asked)
+    assert to_lookup(request, clearance=clearance).max_tier == min(asked or Tier.TIER_2, clearance)
 
 
 def test_the_answer_carries_the_query_on_with_one_more_hop() -> None:
@@ -122,7 +195,7 @@ def test_the_answer_carries_the_query_on_with_one_more_hop() -> None:
     (chunk,) = retrieved.chunks
     assert UUID(chunk.reference.chunk_id) == chunk_id(document("a", version=2), 3)
     assert (chunk.reference.version, chunk.reference.source, chunk.reference.document_id) == (2, "docs", "a")
-    assert (chunk.reference.title, list(chunk.reference.headings)) == ("Title of a", ["Top", "Sub"])
+    assert (chunk.reference.title, list(chunk.reference.headings)) == ("Title of a", ["Top"])
     assert (chunk.reference.tier, chunk.text.plain) == (privacy_pb2.TIER_PUBLIC, "The passage.")
     assert (chunk.vector_rank, chunk.text_rank) == (1, 0)
     assert (retrieved.settings.vector_search, retrieved.settings.rrf_k) == ("hnsw", 60)
@@ -136,7 +209,7 @@ def test_an_event_is_as_strict_as_the_strictest_that_it_carries() -> None:
 
 def test_a_document_becomes_a_change_and_back() -> None:
     event = document_event()
-    change = to_change(event)
+    change = to_change(event, opener=OPENER, seal=None)
     assert (change.document.document_id, change.document.version, change.tier) == ("a/b c", 3, Tier.TIER_1)
     (chunk,) = change.chunks
     assert (chunk.headings, chunk.text.tier, chunk.tokens) == (("Top",), Tier.TIER_1, 4)
@@ -147,14 +220,14 @@ def test_a_document_becomes_a_change_and_back() -> None:
 def test_a_document_without_a_tier_is_the_strictest() -> None:
     event = document_event()
     event.tier = privacy_pb2.TIER_UNSPECIFIED
-    assert to_change(event).tier is Tier.TIER_2
+    assert to_change(event, opener=OPENER, seal=None).tier is Tier.TIER_2
 
 
 def test_a_deletion_needs_no_embedder() -> None:
     event = document_event()
     del event.chunks[:]
     event.ClearField("embedder")
-    assert to_change(event).chunks == ()
+    assert to_change(event, opener=OPENER, seal=None).chunks == ()
 
 
 @pytest.mark.parametrize(
@@ -177,11 +250,11 @@ def test_what_can_never_be_stored_is_refused_by_field(
 ) -> None:
     event = document_event()
     spoil(event)
-    assert field_of(lambda: to_change(event)) == (field, reason)
+    assert field_of(lambda: to_change(event, opener=OPENER, seal=None)) == (field, reason)
 
 
 def test_a_search_has_defaults() -> None:
-    lookup = to_lookup(SearchRequest(tenant="acme", text="nonlocal"))
+    lookup = to_lookup(SearchRequest(tenant="acme", text="nonlocal"), clearance=Tier.TIER_2)
     assert (lookup.top_k, lookup.max_tier, lookup.sources) == (8, Tier.TIER_2, ())
 
 
@@ -198,11 +271,17 @@ def test_a_search_has_defaults() -> None:
     ],
 )
 def test_a_wrong_search_is_refused_by_field(request_: SearchRequest, field: str, reason: str) -> None:
-    assert field_of(lambda: to_lookup(request_)) == (field, reason)
+    assert field_of(lambda: to_lookup(request_, clearance=Tier.TIER_2)) == (field, reason)
 
 
 def test_no_text_is_in_a_repr() -> None:
-    shown = repr((to_question(query_event(), top_k=1), to_change(document_event()), passage(Tier.TIER_2)))
+    shown = repr(
+        (
+            to_question(query_event(), top_k=1, opener=OPENER),
+            to_change(document_event(), opener=OPENER, seal=None),
+            passage(Tier.TIER_2),
+        )
+    )
     assert "nonlocal" not in shown
     assert "passage." not in shown
     assert "0.5," not in shown.replace("similarity=0.5,", "")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from headrace import topics
+from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.retrieval.v1.service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from headrace_database import open_database
+from headrace_identity import current_principal
+from headrace_privacy import Tier, Vault
+from headrace_privacy.policy import Policy
 from headrace_runtime.grpc_client import open_neighbour
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.keys import open_vault
+from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
 
@@ -24,9 +30,11 @@ from headrace_retriever.settings import Settings
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """Opens all that the retriever is made of."""
+    policy = load_policy(settings.policy)
     async with (
         open_database(settings.database, schema="retriever", connections=settings.connections) as database,
         open_neighbour(settings.embedder, settings) as channel,
+        open_vault(settings) as vault,
         open_bus(settings.kafka, service="retriever") as bus,
     ):
         ledger = Ledger(database)
@@ -35,20 +43,37 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         writers = max(1, settings.connections // 3)
         bus.subscribe(
             topics.QUERY_EMBEDDED,
-            QueryConsumer(index, top_k=settings.top_k, now=_now),
+            QueryConsumer(index, vault=vault, top_k=settings.top_k, now=_now),
             in_flight=settings.connections - writers,
         )
         bus.subscribe(
             topics.DOCUMENT_EMBEDDED,
-            DocumentConsumer(ledger, shelf=PostgresShelf, now=_now),
+            DocumentConsumer(ledger, vault=vault, shelf=PostgresShelf, now=_now),
             in_flight=writers,
         )
-        servicer = RetrievalServicer(embedder=GrpcEmbedder(channel), index=index)
+        bus.watch(topics.ERASURE_REQUESTED, _forgetting(vault))
+        servicer = RetrievalServicer(
+            embedder=GrpcEmbedder(channel), index=index, vault=vault, clearance=lambda: _clearance(policy)
+        )
         async with ledger.relaying(bus):
             yield Service(
                 bus,
                 [Servicer(add_RetrievalServiceServicer_to_server, servicer, "headrace.retrieval.v1.RetrievalService")],
             )
+
+
+def _forgetting(vault: Vault) -> Callable[[ErasureRequested], Awaitable[None]]:
+    """Returns what drops every key that this process holds when somebody is erased."""
+
+    async def forget(_: ErasureRequested) -> None:
+        vault.forget()
+
+    return forget
+
+
+def _clearance(policy: Policy) -> Tier | None:
+    """Returns up to which tier the caller may be answered. Outside of a call nobody may."""
+    return policy.clearance(current_principal().role)
 
 
 def _now() -> datetime:

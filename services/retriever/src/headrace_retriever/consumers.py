@@ -10,11 +10,15 @@ from headrace import topics
 from headrace.document.v1.document_pb2 import DocumentEmbedded
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace_database import Connection
+from headrace_privacy import Erased, Opener, Seal, Tier, Vault, is_sealed, owner_of_document
 from headrace_stream import Delivery, Event, Ledger
 
 from headrace_retriever import handlers
+from headrace_retriever.blinding import Blinding
+from headrace_retriever.domain import Change
+from headrace_retriever.keys import blinding_of
 from headrace_retriever.ports import Index, Shelf
-from headrace_retriever.translate import from_found, from_indexed, strictest_of, to_change, to_question
+from headrace_retriever.translate import from_found, from_indexed, strictest_of, to_change, to_document, to_question
 
 Clock = Callable[[], datetime]
 
@@ -22,15 +26,18 @@ Clock = Callable[[], datetime]
 class QueryConsumer:
     """query.embedded → query.retrieved. Without state: a replay searches again and makes an event of the same id."""
 
-    def __init__(self, index: Index, *, top_k: int, now: Clock) -> None:
+    def __init__(self, index: Index, *, vault: Vault, top_k: int, now: Clock) -> None:
         self._index = index
+        self._vault = vault
         self._top_k = top_k
         self._now = now
 
     async def __call__(self, delivery: Delivery[QueryEmbedded]) -> Sequence[Event[Any]]:
         """Handles one event."""
         message = delivery.message
-        found = await handlers.retrieve(to_question(message, top_k=self._top_k), index=self._index)
+        question = to_question(message, top_k=self._top_k, opener=await self._vault.opener_for(message))
+        blinding = await blinding_of(self._vault, question.tenant)
+        found = await handlers.retrieve(question, blinding=blinding, index=self._index)
         retrieved = from_found(message, found, received_at=delivery.received_at, finished_at=self._now())
         return [delivery.follow(topics.QUERY_RETRIEVED, retrieved, tier=strictest_of(message, found.passages))]
 
@@ -38,18 +45,38 @@ class QueryConsumer:
 class DocumentConsumer:
     """document.embedded → document.indexed, once, in one transaction with the change itself."""
 
-    def __init__(self, ledger: Ledger, *, shelf: Callable[[Connection], Shelf], now: Clock) -> None:
+    def __init__(self, ledger: Ledger, *, vault: Vault, shelf: Callable[[Connection], Shelf], now: Clock) -> None:
         self._ledger = ledger
+        self._vault = vault
         self._shelf = shelf
         self._now = now
 
     async def __call__(self, delivery: Delivery[DocumentEmbedded]) -> Sequence[Event[Any]]:
         """Handles one event."""
-        change = to_change(delivery.message)
+        change, blinding = await self._prepare(delivery.message)
         async with self._ledger.once(delivery, tenant=change.document.tenant) as unit:
             if unit is not None:
                 shelf = self._shelf(unit.connection)
-                indexed = await handlers.index_document(change, shelf=shelf, now=self._now())
+                indexed = await handlers.index_document(change, blinding=blinding, shelf=shelf, now=self._now())
                 if indexed is not None:
                     unit.emit(delivery.follow(topics.DOCUMENT_INDEXED, from_indexed(delivery.message, indexed)))
         return []
+
+    async def _prepare(self, message: DocumentEmbedded) -> tuple[Change, Blinding]:
+        document = to_document(message.document)  # before any key is asked for in its name
+        opener = await self._vault.opener_for(message)
+        change = to_change(message, opener=opener, seal=await self._seal_for(message, opener))
+        return change, await blinding_of(self._vault, document.tenant)
+
+    async def _seal_for(self, message: DocumentEmbedded, opener: Opener) -> Seal | None:
+        """Returns what seals what this document's chunks are stored with: the key that they came sealed with."""
+        if Tier.of(message.tier) is not Tier.TIER_2 or not message.chunks:
+            return None
+        owner, first = owner_of_document(message.document), message.chunks[0].text
+        if not is_sealed(first):
+            return await self._vault.seal_for(owner)
+        # Not one that is asked for now: for somebody who is being erased that would make a new one.
+        key = opener.keys.get(first.sealed.key_id)
+        if key is None:
+            raise Erased("the key is destroyed")
+        return Seal(owner, key)

@@ -42,19 +42,29 @@ class Document:
     source: str
     document_id: str
     version: int
-    title: str = field(repr=False)
-    uri: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A chunk's text and labels as they rest and travel, serialized: sealed for TIER_2."""
+
+    text: bytes = field(repr=False)
+    labels: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage with its vector. `ordinal` counts from 0; `headings` stand above it, outermost first."""
+    """A passage with its vector. `ordinal` counts from 0; `headings` stand above it, outermost first.
+
+    Title, headings and text are here to be indexed by; what is stored of them is `resting`.
+    """
 
     ordinal: int
     headings: tuple[str, ...] = field(repr=False)
     text: Text
     vector: Vector = field(repr=False)
     tokens: int
+    resting: Resting
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,7 @@ class Change:
     """A document as the index shall hold it. Without chunks it shall be gone."""
 
     document: Document
+    title: str = field(repr=False)
     tier: Tier
     chunks: tuple[Chunk, ...]
     embedder: Embedder
@@ -78,7 +89,10 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to find, for whom, and within which limits. No sources: all of the tenant's."""
+    """What to find, for whom, and within which limits. No sources: all of the tenant's.
+
+    `max_tier` is what the asker is cleared for: the search runs in the database as the role of that clearance.
+    """
 
     tenant: str
     text: Text
@@ -114,8 +128,7 @@ class Passage:
     chunk_id: UUID
     document: Document
     ordinal: int
-    headings: tuple[str, ...] = field(repr=False)
-    text: Text
+    resting: Resting
     tier: Tier
     score: float
     similarity: float

@@ -7,24 +7,25 @@ from typing import Protocol
 
 from headrace_privacy import Text
 
+from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import Change, Embedder, Found, Indexed, Question, Vector
 
 
 class Index(Protocol):
     """Where passages are found."""
 
-    async def search(self, question: Question) -> Found:
+    async def search(self, question: Question, *, blinding: Blinding) -> Found:
         """Returns the best passages. Raises Conflict for another embedder's vector, Unavailable("postgres")."""
 
 
 class Shelf(Protocol):
     """Where documents are put, within a transaction that the caller holds."""
 
-    async def apply(self, change: Change, *, now: datetime) -> Indexed | None:
+    async def apply(self, change: Change, *, blinding: Blinding, now: datetime) -> Indexed | None:
         """Puts a document in place of what its id held, and reads back what is there.
 
         Returns None, having changed nothing, for a version that is not newer than what the index holds. Raises
-        Conflict for another embedder's vectors.
+        Conflict for another embedder's vectors, and for dimensions that have no graphs.
         """
 
 

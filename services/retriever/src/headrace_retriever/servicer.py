@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceServicer
+from headrace_privacy import Tier, Vault
+from headrace_runtime.errors import Denied
 
 from headrace_retriever import handlers
+from headrace_retriever.keys import blinding_of
 from headrace_retriever.ports import Index, TextEmbedder
-from headrace_retriever.translate import from_lookup, to_lookup
+from headrace_retriever.translate import from_lookup, opened, to_lookup
+
+#: Says up to which tier the caller may be answered; None: not at all.
+Clearance = Callable[[], Tier | None]
 
 
 class RetrievalServicer(RetrievalServiceServicer):
     """Serves searches."""
 
-    def __init__(self, *, embedder: TextEmbedder, index: Index) -> None:
+    def __init__(self, *, embedder: TextEmbedder, index: Index, vault: Vault, clearance: Clearance) -> None:
         self._embedder = embedder
         self._index = index
+        self._vault = vault
+        self._clearance = clearance
 
     async def Search(self, request: SearchRequest, context: Any) -> SearchResponse:
-        """Searches the index."""
-        return from_lookup(await handlers.search(to_lookup(request), embedder=self._embedder, index=self._index))
+        """Searches the index, and opens what was found."""
+        lookup = to_lookup(request, clearance=self._cleared())
+        blinding = await blinding_of(self._vault, lookup.tenant)
+        found = await handlers.search(lookup, blinding=blinding, embedder=self._embedder, index=self._index)
+        response = from_lookup(found)
+        return opened(response, await self._vault.opener_for(response))
+
+    def _cleared(self) -> Tier:
+        clearance = self._clearance()
+        if clearance is None:
+            raise Denied("the policy lets no document ground an answer to this role")
+        return clearance

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.document.v1.document_pb2 import Document as WireDocument
 from headrace.document.v1.document_pb2 import DocumentEmbedded, DocumentIndexed, EmbeddedChunk
 from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
@@ -14,7 +16,7 @@ from headrace.query.v1.events_pb2 import QueryEmbedded, QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity, RetrievalSettings, RetrievedChunk
 from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
-from headrace_privacy import Sealed, Text, Tier, protect, reveal, reveal_vector
+from headrace_privacy import Erased, Opener, Seal, Text, Tier, is_sealed
 from headrace_runtime.errors import Reason, Rejected, Violation
 
 from headrace_retriever.domain import (
@@ -27,6 +29,7 @@ from headrace_retriever.domain import (
     Lookup,
     Passage,
     Question,
+    Resting,
     Vector,
     as_vector,
     is_usable,
@@ -52,13 +55,13 @@ def rejected(field: str, reason: Reason, description: str) -> Rejected:
 # --- query.embedded ---------------------------------------------------------------------------------------------------
 
 
-def to_question(message: QueryEmbedded, *, top_k: int) -> Question:
-    """Reads what to find. Raises Rejected for what can never be searched."""
+def to_question(message: QueryEmbedded, *, top_k: int, opener: Opener) -> Question:
+    """Reads what to find. Raises Rejected for what can never be searched, Erased for what is gone."""
     embedder = to_embedder(message.embedder)
     return Question(
         tenant=_tenant(message.query.tenant, "query.tenant"),
-        text=_text(message.text, Tier.of(message.tier), "text"),
-        vector=_vector(message.vector, embedder, "vector"),
+        text=_text(message.text, Tier.of(message.tier), "text", opener=opener),
+        vector=_vector(message.vector, embedder, "vector", opener=opener),
         embedder=embedder,
         sources=tuple(_source(source, "query.sources") for source in message.query.sources),
         max_tier=_limit(message.query.max_document_tier, "query.max_document_tier"),
@@ -67,7 +70,7 @@ def to_question(message: QueryEmbedded, *, top_k: int) -> Question:
 
 
 def from_found(message: QueryEmbedded, found: Found, *, received_at: datetime, finished_at: datetime) -> QueryRetrieved:
-    """Writes the passages for a query, and this service's share of its time."""
+    """Writes the passages for a query, and this service's share of its time. What came or rests sealed stays so."""
     retrieved = QueryRetrieved(
         query=message.query,
         text=message.text,
@@ -85,21 +88,29 @@ def from_found(message: QueryEmbedded, found: Found, *, received_at: datetime, f
 # --- document.embedded ------------------------------------------------------------------------------------------------
 
 
-def to_change(message: DocumentEmbedded) -> Change:
-    """Reads a document as it shall be. Raises Rejected for what can never be indexed."""
-    tier, embedder = Tier.of(message.tier), to_embedder(message.embedder)
-    document = Document(
-        tenant=_tenant(message.document.tenant, "document.tenant"),
-        source=_source(message.document.source, "document.source"),
-        document_id=_document_id(message.document.document_id),
-        version=_at_most(message.document.version, LAST_VERSION, "document.version"),
-        title=_storable(message.document.title, "document.title"),
-        uri=_storable(message.document.uri, "document.uri"),
+def to_document(message: WireDocument) -> Document:
+    """Reads which document it is. Raises Rejected for one that can never be indexed."""
+    return Document(
+        tenant=_tenant(message.tenant, "document.tenant"),
+        source=_source(message.source, "document.source"),
+        document_id=_document_id(message.document_id),
+        version=_at_most(message.version, LAST_VERSION, "document.version"),
     )
-    chunks = tuple(_to_chunk(chunk, f"chunks[{place}]", tier, embedder) for place, chunk in enumerate(message.chunks))
+
+
+def to_change(message: DocumentEmbedded, *, opener: Opener, seal: Seal | None) -> Change:
+    """Reads a document as it shall be. `seal` is its owner's, for one of TIER_2.
+
+    Raises Rejected for what can never be indexed, Erased for what is gone.
+    """
+    document, open_document = to_document(message.document), opener.open_labels(message.document)
+    title = _storable(open_document.title, "document.title")
+    _storable(open_document.uri, "document.uri")
+    reader = _ChunkReader(open_document, Tier.of(message.tier), to_embedder(message.embedder), opener, seal)
+    chunks = tuple(reader.read(chunk, f"chunks[{place}]") for place, chunk in enumerate(message.chunks))
     if len({chunk.ordinal for chunk in chunks}) != len(chunks):
         raise rejected("chunks", "unsupported", "Two chunks have the same ordinal.")
-    return Change(document, tier, chunks, embedder)
+    return Change(document, title, reader.tier, chunks, reader.embedder)
 
 
 def from_indexed(message: DocumentEmbedded, indexed: Indexed) -> DocumentIndexed:
@@ -121,21 +132,44 @@ def _document_id(identity: str) -> str:
     return _storable(identity, "document.document_id")
 
 
-def _to_chunk(chunk: EmbeddedChunk, field: str, tier: Tier, embedder: Embedder) -> Chunk:
-    return Chunk(
-        ordinal=_at_most(chunk.ordinal, MOST_CHUNKS, f"{field}.ordinal"),
-        headings=tuple(_storable(heading, f"{field}.headings") for heading in chunk.headings),
-        text=_text(chunk.text, tier, f"{field}.text"),
-        vector=_vector(chunk.vector, embedder, f"{field}.vector"),
-        tokens=_at_most(chunk.tokens, MOST_CHUNKS, f"{field}.tokens"),
-    )
+@dataclass(frozen=True, slots=True)
+class _ChunkReader:
+    """What the chunks of one document have in common; `document` has its labels in the clear."""
+
+    document: WireDocument
+    tier: Tier
+    embedder: Embedder
+    opener: Opener
+    seal: Seal | None
+
+    def read(self, chunk: EmbeddedChunk, field: str) -> Chunk:
+        text = _text(chunk.text, self.tier, f"{field}.text", opener=self.opener)
+        headings = self.opener.open_labels(chunk).headings
+        return Chunk(
+            ordinal=_at_most(chunk.ordinal, MOST_CHUNKS, f"{field}.ordinal"),
+            headings=tuple(_storable(heading, f"{field}.headings") for heading in headings),
+            text=text,
+            vector=_vector(chunk.vector, self.embedder, f"{field}.vector", opener=self.opener),
+            tokens=_at_most(chunk.tokens, MOST_CHUNKS, f"{field}.tokens"),
+            resting=Resting(self._resting_text(chunk.text, text), self._resting_labels(headings)),
+        )
+
+    def _resting_text(self, content: ProtectedText, text: Text) -> bytes:
+        """What came sealed rests as it came. What came in the clear and must not rest so is sealed here."""
+        if self.seal is None or is_sealed(content):
+            return content.SerializeToString()
+        return self.seal.protect(text).SerializeToString()
+
+    def _resting_labels(self, headings: Iterable[str]) -> bytes:
+        labels = ChunkReference(title=self.document.title, uri=self.document.uri, headings=headings)
+        return (self.seal.seal_labels(labels, self.tier) if self.seal else labels).SerializeToString()
 
 
 # --- RetrievalService -------------------------------------------------------------------------------------------------
 
 
-def to_lookup(request: SearchRequest) -> Lookup:
-    """Reads a search. Raises Rejected, which names the field."""
+def to_lookup(request: SearchRequest, *, clearance: Tier) -> Lookup:
+    """Reads a search by somebody who is cleared up to a tier. Raises Rejected, which names the field."""
     tenant = _tenant(request.tenant, "tenant")
     if not request.text.strip():
         raise rejected("text", "empty", "The text is empty.")
@@ -146,14 +180,30 @@ def to_lookup(request: SearchRequest) -> Lookup:
         # Nobody has classified it, and unknown is the strictest.
         text=Text(_storable(request.text, "text"), Tier.TIER_2),
         sources=tuple(_source(source, "sources") for source in request.sources),
-        max_tier=_limit(request.max_tier, "max_tier"),
+        max_tier=min(_limit(request.max_tier, "max_tier"), clearance),
         top_k=_at_most(request.top_k, MOST_PASSAGES, "top_k") or DEFAULT_TOP_K,
     )
 
 
 def from_lookup(found: Found) -> SearchResponse:
-    """Writes what was found."""
+    """Writes what was found, as it rests."""
     return SearchResponse(chunks=map(_from_passage, found.passages), settings=_from_settings(found))
+
+
+def opened(response: SearchResponse, opener: Opener) -> SearchResponse:
+    """Returns the response in the clear, without the passages whose key is destroyed: as if they were not found."""
+    chunks = (_opened_chunk(chunk, opener) for chunk in response.chunks)
+    return SearchResponse(chunks=[chunk for chunk in chunks if chunk is not None], settings=response.settings)
+
+
+def _opened_chunk(chunk: RetrievedChunk, opener: Opener) -> RetrievedChunk | None:
+    try:
+        text = opener.reveal(chunk.text, Tier.of(chunk.reference.tier)).reveal()
+        reference = opener.open_labels(chunk.reference)
+    except Erased:
+        return None
+    content = ProtectedText(plain=text, characters=len(text))
+    return RetrievedChunk(reference=reference, text=content, vector_rank=chunk.vector_rank, text_rank=chunk.text_rank)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -178,20 +228,15 @@ def checked_vector(numbers: Sequence[float], embedder: Embedder, field: str) -> 
     return vector
 
 
-def _vector(content: ProtectedVector, embedder: Embedder, field: str) -> Vector:
+def _vector(content: ProtectedVector, embedder: Embedder, field: str, *, opener: Opener) -> Vector:
     try:
-        return checked_vector(reveal_vector(content), embedder, field)
-    except Sealed as error:
-        raise rejected(field, "unsupported", "The vector is sealed, and there is no key for it here.") from error
+        return checked_vector(opener.reveal_vector(content), embedder, field)
     except ValueError as error:
         raise rejected(field, "undecodable", "The vector's bytes are not as many as its dimensions need.") from error
 
 
-def _text(content: ProtectedText, tier: Tier, field: str) -> Text:
-    try:
-        text = reveal(content, tier)
-    except Sealed as error:
-        raise rejected(field, "unsupported", "The text is sealed, and there is no key for it here.") from error
+def _text(content: ProtectedText, tier: Tier, field: str, *, opener: Opener) -> Text:
+    text = opener.reveal(content, tier)
     _storable(text.reveal(), field)
     return text
 
@@ -230,23 +275,22 @@ def _limit(number: int, field: str) -> Tier:
 
 
 def _from_passage(passage: Passage) -> RetrievedChunk:
-    document = passage.document
-    reference = ChunkReference(
-        chunk_id=str(passage.chunk_id),
-        version=document.version,
-        source=document.source,
-        document_id=document.document_id,
-        title=document.title,
-        headings=passage.headings,
-        uri=document.uri,
-        ordinal=passage.ordinal,
-        tier=_to_wire(passage.tier),
-        score=passage.score,
-        similarity=passage.similarity,
+    document, reference = passage.document, ChunkReference.FromString(passage.resting.labels)
+    reference.MergeFrom(
+        ChunkReference(
+            chunk_id=str(passage.chunk_id),
+            version=document.version,
+            source=document.source,
+            document_id=document.document_id,
+            ordinal=passage.ordinal,
+            tier=_to_wire(passage.tier),
+            score=passage.score,
+            similarity=passage.similarity,
+        )
     )
     return RetrievedChunk(
         reference=reference,
-        text=protect(passage.text),
+        text=ProtectedText.FromString(passage.resting.text),
         vector_rank=passage.vector_rank,
         text_rank=passage.text_rank,
     )

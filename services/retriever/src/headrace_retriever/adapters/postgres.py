@@ -10,9 +10,11 @@ from typing import Any
 
 from headrace_database import Connection, Database
 from headrace_database.connection import statement
-from headrace_privacy import Text, Tier
+from headrace_privacy import Tier
+from headrace_runtime.errors import Conflict
 
 from headrace_retriever.adapters import statements
+from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import (
     Change,
     Chunk,
@@ -22,6 +24,7 @@ from headrace_retriever.domain import (
     Indexed,
     Passage,
     Question,
+    Resting,
     Tuning,
     VectorSearch,
     chunk_id,
@@ -39,38 +42,38 @@ class PostgresIndex:
         self._database = database
         self._tuning = tuning
 
-    async def search(self, question: Question) -> Found:
+    async def search(self, question: Question, *, blinding: Blinding) -> Found:
         """Returns the best passages of the tenant, all from one snapshot: nobody sees half of a change.
 
-        Raises Conflict for another embedder's vector, Unavailable("postgres").
+        Runs as the database role of the asker's clearance. Raises Conflict for another embedder's vector,
+        Unavailable("postgres").
         """
-        async with self._database.transaction(tenant=question.tenant) as connection:
+        async with self._database.transaction(tenant=question.tenant, clearance=question.max_tier) as connection:
             embedder = await read_embedder(connection)
             if embedder is None:
                 return self._found(question, (), "exact")
             require_same(embedder, question.embedder)
             visible = await self._count_visible(connection, question)
             how: VectorSearch = "exact" if visible < self._tuning.exact_below else "hnsw"
-            passages = await self._fetch(connection, question, how, visible)
+            passages = await self._fetch(connection, self.statement(question, how, visible, blinding=blinding), how)
         return self._found(question, passages, how)
 
     async def _count_visible(self, connection: Connection, question: Question) -> int:
         sources = list(question.sources)
         return int(await connection.fetchval(statements.VISIBLE, question.tenant, question.max_tier, sources))
 
-    async def _fetch(
-        self, connection: Connection, question: Question, how: VectorSearch, visible: int
-    ) -> tuple[Passage, ...]:
+    async def _fetch(self, connection: Connection, search: tuple[Any, ...], how: VectorSearch) -> tuple[Passage, ...]:
         if how == "hnsw":
             tuning = self._tuning
             await connection.execute(statements.TUNE_HNSW, str(tuning.ef_search), str(tuning.scan_tuples))
         with statement("SELECT chunks", operation="SELECT", collection="chunks") as current:
-            rows = await connection.fetch(*self.statement(question, how, visible))
+            rows = await connection.fetch(*search)
             current.set_attribute("db.response.returned_rows", len(rows))
-        return tuple(_passage(row, question.tenant) for row in rows)
+        tenant = search[1]
+        return tuple(_passage(row, tenant) for row in rows)
 
-    def statement(self, question: Question, how: VectorSearch, visible: int) -> tuple[Any, ...]:
-        """Returns a search's statement and its parameters."""
+    def statement(self, question: Question, how: VectorSearch, visible: int, *, blinding: Blinding) -> tuple[Any, ...]:
+        """Returns a search's statement and its parameters, the tenant first."""
         sql = statements.search(
             how,
             dimensions=question.embedder.dimensions,
@@ -81,7 +84,7 @@ class PostgresIndex:
         text = question.text.reveal()
         parameters = (question.tenant, question.vector.tolist(), text, question_terms(text), question.top_k, visible)
         sources = [list(question.sources)] if question.sources else []
-        return (sql, *parameters, question_phrases(text), *sources)
+        return (sql, *parameters, question_phrases(text), blinding.inner, blinding.outer, *sources)
 
     def _found(self, question: Question, passages: tuple[Passage, ...], how: VectorSearch) -> Found:
         return Found(passages, question.top_k, self._candidates(question), self._tuning.rrf_k, how)
@@ -91,14 +94,12 @@ class PostgresIndex:
 
 
 def _passage(row: Any, tenant: str) -> Passage:
-    tier = Tier(row["tier"])
     return Passage(
         chunk_id=row["chunk_id"],
-        document=Document(tenant, row["source"], row["document_id"], row["version"], row["title"], row["uri"]),
+        document=Document(tenant, row["source"], row["document_id"], row["version"]),
         ordinal=row["ordinal"],
-        headings=tuple(row["headings"]),
-        text=Text(row["text"], tier),
-        tier=tier,
+        resting=Resting(row["text"], row["labels"]),
+        tier=Tier(row["tier"]),
         score=row["score"],
         similarity=row["similarity"],
         vector_rank=row["vector_rank"],
@@ -118,11 +119,11 @@ class PostgresShelf:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def apply(self, change: Change, *, now: datetime) -> Indexed | None:
+    async def apply(self, change: Change, *, blinding: Blinding, now: datetime) -> Indexed | None:
         """Puts a document in place of what its id held, and reads back what is there.
 
         Returns None, having changed nothing, when the index holds this version or a newer one, tombstones included.
-        Raises Conflict for another embedder's vectors.
+        Raises Conflict for another embedder's vectors, and for dimensions that have no graphs.
         """
         if change.chunks:
             require_same(await self._adopt(change.embedder), change.embedder)
@@ -130,7 +131,7 @@ class PostgresShelf:
             return None
         key = _key(change.document)
         gone = await self._connection.fetch(statements.CLEAR_CHUNKS, *key)
-        await self._put_chunks(change)
+        await self._put_chunks(change, blinding)
         count = int(await self._connection.fetchval(statements.COUNT_CHUNKS, *key, change.document.version))
         await self._add_to_tally(change, count=count, gone={row["tier"]: row["chunks"] for row in gone})
         return Indexed(change, count, now)
@@ -138,20 +139,28 @@ class PostgresShelf:
     async def _adopt(self, embedder: Embedder) -> Embedder:
         """Returns the index's embedder; the first to write becomes it."""
         known = await read_embedder(self._connection)
-        if known is not None:
-            return known
-        row = await self._connection.fetchrow(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash)
-        assert row is not None
-        return Embedder(**row)
+        if known is None:
+            await self._require_graphs(embedder)
+            await self._connection.execute(statements.ADOPT, embedder.name, embedder.dimensions, embedder.hash)
+            known = await read_embedder(self._connection)
+        assert known is not None
+        return known
+
+    async def _require_graphs(self, embedder: Embedder) -> None:
+        if not await self._connection.fetchval(statements.HAS_GRAPHS, embedder.dimensions):
+            raise Conflict(
+                f"the index has no graphs for vectors of {embedder}: as the owner of its tables, run"
+                f" SELECT retriever.make_graphs({embedder.dimensions})"
+            )
 
     async def _put_document(self, change: Change, now: datetime) -> bool:
         document = change.document
-        values = (*_key(document), document.version, document.title, document.uri, change.tier, not change.chunks, now)
+        values = (*_key(document), document.version, change.tier, not change.chunks, now)
         return await self._connection.fetchval(statements.PUT_DOCUMENT, *values) is not None
 
-    async def _put_chunks(self, change: Change) -> None:
+    async def _put_chunks(self, change: Change, blinding: Blinding) -> None:
         with statement("INSERT chunks", operation="INSERT", collection="chunks"):
-            rows = [_chunk_row(change, chunk) for chunk in change.chunks]
+            rows = [(*_chunk_row(change, chunk), blinding.inner, blinding.outer) for chunk in change.chunks]
             await self._connection.executemany(statements.PUT_CHUNK, rows)
 
     async def _add_to_tally(self, change: Change, *, count: int, gone: dict[int, int]) -> None:
@@ -169,7 +178,7 @@ def _key(document: Document) -> tuple[str, str, str]:
 
 def _chunk_row(change: Change, chunk: Chunk) -> tuple[object, ...]:
     document, text = change.document, chunk.text.reveal()
-    headings = "\n".join((document.title, *chunk.headings))
+    headings = "\n".join((change.title, *chunk.headings))
     return (
         *_key(document),
         document.version,
@@ -177,9 +186,10 @@ def _chunk_row(change: Change, chunk: Chunk) -> tuple[object, ...]:
         chunk.ordinal,
         chunk_id(document, chunk.ordinal),
         chunk.tokens,
-        list(chunk.headings),
-        text,
+        chunk.resting.labels,
+        chunk.resting.text,
         chunk.vector.tolist(),
         headings,
+        text,
         as_tsvector(chunk_terms(f"{headings}\n{text}")),
     )

@@ -1,4 +1,7 @@
-"""The SQL of the index. Users' text is only ever a parameter; what is written into a statement are our own integers."""
+"""The SQL of the index. Users' text is only ever a parameter; what is written into a statement are our own integers.
+
+No word is stored or looked up as it is: see headrace_retriever.blinding.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ from headrace_retriever.domain import Tuning, VectorSearch
 
 IDENTITY = "SELECT name, dimensions, hash FROM index_identity"
 
-ADOPT = "SELECT name, dimensions, hash FROM adopt_embedder($1, $2, $3)"
+# One that comes at the same time waits, and then changes nothing.
+ADOPT = "INSERT INTO index_identity (name, dimensions, hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+
+#: $1: dimensions. The graphs of all tiers are made together.
+HAS_GRAPHS = "SELECT to_regclass(format('chunks_vectors_%s_tier_1', $1::integer)) IS NOT NULL"
 
 # The row is locked whether or not it changes, so two instances take turns at one document.
 PUT_DOCUMENT = """
-INSERT INTO documents AS d (tenant, source, document_id, version, title, uri, tier, deleted, indexed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO documents AS d (tenant, source, document_id, version, tier, deleted, indexed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant, source, document_id) DO UPDATE
-SET (version, title, uri, tier, deleted, indexed_at)
-  = (excluded.version, excluded.title, excluded.uri, excluded.tier, excluded.deleted, excluded.indexed_at)
+SET (version, tier, deleted, indexed_at)
+  = (excluded.version, excluded.tier, excluded.deleted, excluded.indexed_at)
 WHERE d.version < excluded.version
 RETURNING version
 """
@@ -28,12 +35,37 @@ WITH gone AS (DELETE FROM chunks WHERE tenant = $1 AND source = $2 AND document_
 SELECT tier, count(*) AS chunks FROM gone GROUP BY tier
 """
 
-PUT_CHUNK = """
-INSERT INTO chunks (tenant, source, document_id, version, tier, ordinal, chunk_id, tokens, headings, text, embedding,
+
+def blinded(word: str, *, inner: str, outer: str) -> str:
+    """Returns the SQL for a word's keyed hash, 12 characters of A-Z, a-z, 0-9, + and /, none of which needs quoting.
+
+    All three are SQL: the word's text, and the pads of the Blinding (bytea).
+    """
+    return f"encode(substr(sha256({outer} || sha256({inner} || convert_to({word}, 'UTF8'))), 1, 9), 'base64')"
+
+
+def blinded_words(words: str, *, inner: str, outer: str) -> str:
+    """Returns the SQL for a tsvector with each word in its keyed hash's place; places and weights stay."""
+    return f"""(
+    SELECT coalesce(string_agg({blinded("lexeme", inner=inner, outer=outer)} || ':' || (
+        SELECT string_agg(place || weight, ',') FROM unnest(positions, weights) AS at (place, weight)
+    ), ' '), '')::tsvector
+    FROM unnest({words})
+)"""  # noqa: S608 - our own words
+
+
+# $12: title and headings, $13: the text, $14: its terms as a tsvector, $15 and $16: the blinding's inner and outer pad.
+PUT_CHUNK = f"""
+INSERT INTO chunks (tenant, source, document_id, version, tier, ordinal, chunk_id, tokens, labels, text, embedding,
     words)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::real[]::halfvec,
-    setweight(to_tsvector('english', $12), 'B') || to_tsvector('english', $10) || $13::text::tsvector)
-"""
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::real[]::halfvec, {
+    blinded_words(
+        "setweight(to_tsvector('english', $12), 'B') || to_tsvector('english', $13) || $14::text::tsvector",
+        inner="$15::bytea",
+        outer="$16::bytea",
+    )
+})
+"""  # noqa: S608 - our own words
 
 COUNT_CHUNKS = "SELECT count(*) FROM chunks WHERE tenant = $1 AND source = $2 AND document_id = $3 AND version = $4"
 
@@ -63,8 +95,8 @@ SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hns
 SAMPLE = 256
 
 
-# A word as the text of a tsquery that holds nothing but it, whatever is in the word.
-_QUOTED = r"""('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''')"""
+# A word of a statement's own, blinded: the text of a tsquery that holds nothing but it.
+_BLINDED = blinded("word", inner="$8::bytea", outer="$9::bytea")
 
 
 @lru_cache(maxsize=64)
@@ -72,14 +104,15 @@ def search(how: VectorSearch, *, dimensions: int, max_tier: Tier, some_sources: 
     """Returns the one statement of a search: vectors, full text and their fusion.
 
     Parameters: $1 tenant, $2 vector (real[]), $3 question, $4 its terms (text[]), $5 how many passages, $6 how many
-    chunks are visible, $7 its phrases (text[]); with `some_sources` $8 the sources (text[]).
+    chunks are visible, $7 its phrases (text[]), $8 and $9 the blinding's inner and outer pad; with `some_sources` $10
+    the sources (text[]).
     """
-    sources = "AND source = ANY($8)" if some_sources else ""
+    sources = "AND source = ANY($10)" if some_sources else ""
     nearest = {"exact": _nearest_exact, "hnsw": _nearest_hnsw}[how]
     return _SEARCH.format(
         dimensions=dimensions,
         nearest=nearest(dimensions, max_tier, sources, tuning.candidates),
-        quoted=_QUOTED,
+        blinded=_BLINDED,
         sample=SAMPLE,
         text_matches=tuning.text_matches,
         max_tier=int(max_tier),
@@ -103,7 +136,7 @@ def _nearest_hnsw(dimensions: int, max_tier: Tier, sources: str, candidates: int
     branches = (
         f"""
         (SELECT chunk_id, embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) AS distance FROM chunks
-        WHERE tenant = $1 AND tier = {int(tier)} {sources}
+        WHERE tenant = $1 AND tier = {int(tier)} AND dimensions = {dimensions} {sources}
         ORDER BY embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) LIMIT {candidates})
         """  # noqa: S608 - our own integers
         for tier in Tier
@@ -123,12 +156,12 @@ question AS MATERIALIZED (
     SELECT $2::real[]::halfvec({dimensions}) AS vector
 ),
 asked AS MATERIALIZED (
-    (SELECT {quoted}::tsquery AS term FROM unnest(to_tsvector('english', $3)) AS words (word, places)
+    (SELECT {blinded}::tsquery AS term FROM unnest(to_tsvector('english', $3)) AS words (word, places)
     ORDER BY places[1] LIMIT 32)
     UNION ALL
-    SELECT {quoted}::tsquery FROM unnest($4::text[]) AS word
+    SELECT {blinded}::tsquery FROM unnest($4::text[]) AS word
     UNION ALL
-    SELECT string_agg({quoted}, ' | ')::tsquery FROM unnest($7::text[]) AS word HAVING count(*) > 0
+    SELECT string_agg({blinded}, ' | ')::tsquery FROM unnest($7::text[]) AS word HAVING count(*) > 0
 ),
 sample AS MATERIALIZED (
     SELECT words FROM chunks WHERE tenant = $1 ORDER BY chunk_id LIMIT {sample}
@@ -181,11 +214,10 @@ fused AS (
     FROM by_vector FULL JOIN by_text USING (chunk_id)
     ORDER BY score DESC, vector_rank NULLS LAST, chunk_id LIMIT $5
 )
-SELECT c.chunk_id, c.source, c.document_id, c.version, d.title, d.uri, c.ordinal, c.headings, c.text, c.tier,
+SELECT c.chunk_id, c.source, c.document_id, c.version, c.ordinal, c.labels, c.text, c.tier,
     f.score, 1 - (c.embedding::halfvec({dimensions}) <=> question.vector) AS similarity,
     f.vector_rank, f.text_rank
 FROM question, fused AS f
 JOIN chunks AS c ON c.tenant = $1 AND c.chunk_id = f.chunk_id
-JOIN documents AS d ON d.tenant = $1 AND d.source = c.source AND d.document_id = c.document_id
 ORDER BY f.score DESC, f.vector_rank = 0, f.vector_rank, c.chunk_id
 """
