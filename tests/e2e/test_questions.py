@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from headrace.query.v1.answer_pb2 import Answer, AnswerCompleted
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
 from headrace_client import Client
 from headrace_client.errors import NotFound
+from headrace_client.signing import FILE, read_signer
+from headrace_identity.signatures import SIGNATURE, About
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(300)]
 
@@ -95,10 +99,12 @@ async def test_a_product_asks_and_reads_over_the_bus(client: Client, stack: Any)
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await consumer.start()
     await producer.start()
+    signer = read_signer(Path(stack.endpoints.keys) / FILE)
     for key, value, content_type in records:
-        await producer.send_and_wait(
-            "query.submitted", value, key=key.encode(), headers=[("content-type", content_type.encode())]
-        )
+        whose = About("query.submitted", "demo", "x" if key == bad else "docs-search", "")
+        headers = {"content-type": content_type, SIGNATURE: signer.sign(value, whose, now=time.time())}
+        encoded = [(name, text.encode()) for name, text in headers.items()]
+        await producer.send_and_wait("query.submitted", value, key=key.encode(), headers=encoded)
     seen: dict[str, bytes] = {}
     async with asyncio.timeout(120):
         while not {as_protobuf, as_json, bad} <= seen.keys():

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from headrace.query.v1.events_pb2 import QuerySubmitted
 from headrace.query.v1.service_pb2 import QUERY_STATE_ANSWERED
-from headrace_client import Client
+from headrace_client import Client, Endpoints
 from headrace_client.errors import HeadraceError
+from headrace_client.signing import FILE, read_signer, signed
 from headrace_embedded.trial import Trial, running
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.faults, pytest.mark.timeout(900)]
@@ -39,23 +41,27 @@ QUICKLY = {"HEADRACE_INFERENCE_CONTEXT": "512"}
 WITHOUT_INBOX = Path(__file__).parent / "inference_without_inbox.py"
 
 
-async def publish(kafka: str, ids: list[str]) -> None:
+async def publish(endpoints: Endpoints, ids: list[str]) -> None:
     """Publishes as a product that keeps trying: the broker is killed meanwhile."""
+    signer = read_signer(Path(endpoints.keys) / FILE)
     for number, query_id in enumerate(ids):
         question = QuerySubmitted(
             query_id=query_id, tenant="demo", product="docs-search", text=QUESTIONS[number % len(QUESTIONS)]
         )
-        await publish_one(kafka, query_id, question.SerializeToString())
+        value = question.SerializeToString()
+        headers = signed(signer, "query.submitted", question, value=value, now=time.time())
+        await publish_one(endpoints.bus(), query_id, value, headers)
         await asyncio.sleep(0.1)
 
 
-async def publish_one(kafka: str, key: str, value: bytes) -> None:
+async def publish_one(kafka: str, key: str, value: bytes, headers: dict[str, str]) -> None:
+    encoded = [(name, text.encode()) for name, text in headers.items()]
     while True:
         producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all")
         try:
             async with asyncio.timeout(10):
                 await producer.start()
-                await producer.send_and_wait("query.submitted", value, key=key.encode())
+                await producer.send_and_wait("query.submitted", value, key=key.encode(), headers=encoded)
                 return
         except (KafkaError, TimeoutError, OSError):
             await asyncio.sleep(0.5)
@@ -106,7 +112,7 @@ async def test_each_query_has_exactly_one_answer_whatever_is_killed(put_topics: 
         async with Client.connect(trial.endpoints) as client:
             await put_topics(client)
             async with asyncio.TaskGroup() as group:
-                group.create_task(publish(trial.endpoints.bus(), ids))
+                group.create_task(publish(trial.endpoints, ids))
                 group.create_task(kill_in_turn(trial))
             await until_all_answered(client, ids)
         code, report = await asyncio.to_thread(reconcile, trial)
@@ -118,7 +124,7 @@ async def test_the_books_notice_when_the_inbox_is_taken_out(put_topics: Any) -> 
     with running(QUICKLY, commands={"inference": (sys.executable, str(WITHOUT_INBOX))}) as trial:
         async with Client.connect(trial.endpoints) as client:
             await put_topics(client)
-            await publish(trial.endpoints.bus(), ids)
+            await publish(trial.endpoints, ids)
             await until_all_answered(client, ids)
         answers = await read_all(trial.endpoints.bus(), "answer.completed", at_least=3)
         await deliver_again(trial.endpoints.bus(), "query.retrieved")

@@ -21,11 +21,13 @@ from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import Tier
 from headrace.query.v1.events_pb2 import QuerySubmitted
 from headrace.topics import Topic
+from headrace_identity.signatures import Signer
 from opentelemetry.trace import SpanKind
 
 from headrace_client.bus import open_producer, send
 from headrace_client.endpoints import find_endpoints
 from headrace_client.errors import Refused, Violation
+from headrace_client.signing import find_signer, signed
 from headrace_client.tiers import tier_label
 from headrace_client.tracing import new_traceparent, outgoing_span, trace_id_of
 
@@ -56,7 +58,8 @@ class Publisher:
         async with Publisher.connect(product="docs-search") as publisher:
             await publisher.query(QuerySubmitted(query_id=str(uuid4()), tenant="demo", product="docs-search", text=…))
 
-    Headers are CloudEvents in binary mode, with the caller's `traceparent`, or one of the event's own.
+    Headers are CloudEvents in binary mode, with the caller's `traceparent`, or one of the event's own, and the
+    signature of whoever publishes.
     """
 
     def __init__(
@@ -64,20 +67,24 @@ class Publisher:
         producer: AIOKafkaProducer,
         *,
         product: str,
+        signer: Signer | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._producer = producer
         self._product = product
+        self._signer = signer
         self._clock = clock
         self._new_id = new_id
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, kafka: str = "", *, product: str) -> AsyncIterator[Publisher]:
-        """A publisher to the bootstrap servers `kafka`, or to those that `find_endpoints` finds."""
+    async def connect(cls, kafka: str = "", *, product: str, signer: Signer | None = None) -> AsyncIterator[Publisher]:
+        """A publisher to the bootstrap servers `kafka`, or to those that `find_endpoints` finds, which signs with
+        `signer`, or with the key that `find_signer` finds."""
+        signer = signer or find_signer(environ, None)
         async with open_producer(kafka or find_endpoints(environ, Path.cwd()).bus()) as producer:
-            yield cls(producer, product=product)
+            yield cls(producer, product=product, signer=signer)
 
     async def query(self, query: QuerySubmitted, *, encoding: Encoding = Encoding.PROTOBUF) -> Receipt:
         """Asks a question. The same query id twice yields one answer."""
@@ -135,6 +142,7 @@ class Publisher:
                 "content-type": f"application/{encoding.value}",
                 "ce_type": message.DESCRIPTOR.full_name,
                 **envelope,
+                **signed(self._signer, topic.name, message, value=value, now=self._clock().timestamp()),
                 "traceparent": new_traceparent(self._new_id()),
                 **traced,
             }

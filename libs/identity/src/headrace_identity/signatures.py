@@ -61,8 +61,11 @@ class SignatureVerifier:
         self._identities = identities
         self._audience = audience
 
-    async def verify(self, signature: str, value: bytes, about: About, *, roles: Collection[str], now: float) -> None:
-        """Raises Unproven unless a key that speaks for one of the roles and the tenant signed this very event."""
+    async def verify(self, signature: str, value: bytes, *, topic: str, roles: Collection[str], now: float) -> About:
+        """Returns for whom a record speaks, as it was signed. Whoever reads its value compares that.
+
+        Raises Unproven unless a key that speaks for one of the roles and the tenant signed this value for the topic.
+        """
         if not signature:
             raise Unproven("unsigned")
         claims, key = await read_signed(signature, self._identities, kinds=(_TYPE,))
@@ -71,11 +74,12 @@ class SignatureVerifier:
             raise Unproven("not_yet_valid")
         if text(claims, "sha256") != _digest(value):
             raise Unproven("wrong_digest")
-        if text(claims, "topic") != about.topic:
+        if text(claims, "topic") != topic:
             raise Unproven("wrong_topic")
-        signed = About(about.topic, text(claims, "tenant"), text(claims, "product"), text(claims, "sub"))
-        if signed != about or not about.tenant or not any(key.allows(role, about.tenant) for role in roles):
+        signed = About(topic, text(claims, "tenant"), text(claims, "product"), text(claims, "sub"))
+        if not signed.tenant or not any(key.allows(role, signed.tenant) for role in roles):
             raise Unproven("beyond_its_key")
+        return signed
 
 
 def _digest(value: bytes) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_identity import Credentials, OwnToken, TokenMaker, UnusableKey, read_private_key
+from headrace_identity import Credentials, OwnToken, PrivateKey, TokenMaker, UnusableKey, read_private_key
 from headrace_identity.credentials import AUTHORIZATION
 from headrace_telemetry.tracing import inject, span
 from opentelemetry.trace import SpanKind
@@ -123,15 +123,19 @@ def showing(credentials: Credentials) -> list[grpc.aio.ClientInterceptor]:
     return [_UnaryCredentials(credentials), _StreamCredentials(credentials)]
 
 
-def own_credentials(settings: ServiceSettings) -> Credentials:
-    """Returns what a service shows others: tokens signed with its own key. Raises Conflict without a key to use."""
+def own_key(settings: ServiceSettings) -> PrivateKey:
+    """Returns a service's own private key. Raises Conflict when there is none to use."""
     if settings.service_key is None:
         raise Conflict(f"{variable(settings, 'service_key')} is not set: name the service's own private key")
     try:
-        key = read_private_key(settings.service_key)
+        return read_private_key(settings.service_key)
     except UnusableKey as error:
         raise Conflict(str(error)) from error
-    maker = TokenMaker(key, issuer=settings.issuer, audience=settings.audience)
+
+
+def own_credentials(settings: ServiceSettings) -> Credentials:
+    """Returns what a service shows others: tokens signed with its own key. Raises Conflict without a key to use."""
+    maker = TokenMaker(own_key(settings), issuer=settings.issuer, audience=settings.audience)
     return OwnToken(maker, f"service:{service_name(settings)}")
 
 

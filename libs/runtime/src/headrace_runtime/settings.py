@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -46,6 +46,16 @@ class StatefulSettings(ServiceSettings):
     """The settings of a service that owns tables."""
 
     database: str = Field(description="The DSN of the service's own role, postgresql://….")
+
+
+class DoorSettings(StatefulSettings):
+    """The settings of a service that takes events from outside."""
+
+    publishers: Literal["signed", "broker"] = Field(
+        "signed",
+        description="Who is believed to publish what comes from outside: whoever signs it with a key among the "
+        "identities, or whoever the broker lets write.",
+    )
 
 
 def load(settings: type[S]) -> S:

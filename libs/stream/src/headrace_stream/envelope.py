@@ -7,13 +7,14 @@ and W3C Trace Context beside them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid5
 
 from google.protobuf.message import Message
 from headrace.topics import Topic
+from headrace_identity.signatures import About
 from headrace_privacy import Tier
 from headrace_runtime.errors import Rejected, Violation
 from opentelemetry.context import Context
@@ -91,6 +92,13 @@ class Arrival:
     published_at: datetime
     attempt: int
     context: Context
+    #: For whom it speaks, as its publisher signed it; None on topics that only services publish to.
+    publisher: About | None = None
+
+    def of_nobody(self) -> Arrival:
+        """Returns the same without what its headers claim, so that it is of no tenant and of the strictest tier."""
+        claimed = ("ce_tenant", "ce_dataclassification")
+        return replace(self, headers={name: value for name, value in self.headers.items() if name not in claimed})
 
     @property
     def correlation_id(self) -> str:
@@ -174,6 +182,12 @@ class Refusal:
     violations: tuple[Violation, ...]
     arrival: Arrival
     value: bytes
+
+    def speaks_for(self, tenant: str) -> bool:
+        """Says whether its publisher may be answered in this tenant's name: not one who is unknown, or another's."""
+        if any(violation.reason == "unauthenticated" for violation in self.violations):
+            return False
+        return self.arrival.publisher is None or self.arrival.publisher.tenant == tenant
 
 
 def check_size(topic: Topic[Any], size: int) -> None:

@@ -32,6 +32,7 @@ from opentelemetry.trace import SpanKind
 from headrace_stream.codec import decode
 from headrace_stream.envelope import Event, M, check_size, readable_headers
 from headrace_stream.offsets import CAREFUL_AFTER, Beginnings, OffsetTracker
+from headrace_stream.publishers import Admit, Prove
 from headrace_stream.worker import Handler, Record, Refuser, Worker, group_of
 
 if TYPE_CHECKING:
@@ -74,15 +75,23 @@ class Bus:
         self._parts: list[_Part] = []
 
     def subscribe(
-        self, topic: Topic[M], handler: Handler[M], *, in_flight: int = 64, refuse: Refuser | None = None
+        self,
+        topic: Topic[M],
+        handler: Handler[M],
+        *,
+        in_flight: int = 64,
+        refuse: Refuser | None = None,
+        admit: Admit | None = None,
     ) -> None:
         """Has every event of a topic handled by one instance of this service.
 
         The events that the handler returns are on the bus before the offset is committed. Records of one key are
         handled in order, others at the same time, at most `in_flight`. `refuse` answers what is rejected, before it
-        is dead-lettered.
+        is dead-lettered. `admit` says who published a record; without it, whoever the broker lets write is believed.
         """
-        self._parts.append(Subscription(self, [topic], handler, name=topic.name, in_flight=in_flight, refuse=refuse))
+        self._parts.append(
+            Subscription(self, [topic], handler, name=topic.name, in_flight=in_flight, refuse=refuse, admit=admit)
+        )
 
     def subscribe_all(self, name: str, topics: Sequence[Topic[M]], handler: Handler[M], *, in_flight: int = 64) -> None:
         """As subscribe, for several topics of one message type; `name` names the consumer group."""
@@ -154,8 +163,9 @@ class Bus:
 class Producer:
     """An idempotent producer that is replaced when it breaks, and never waits for ever."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    def __init__(self, bootstrap: str, client_id: str, prove: Prove[Any] | None = None) -> None:
         self._bootstrap = bootstrap
+        self._prove = prove
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
@@ -203,9 +213,8 @@ class Producer:
     async def _send(self, producer: AIOKafkaProducer, event: Event[Any]) -> asyncio.Future[Any]:
         value = event.message.SerializeToString()
         check_size(event.topic, len(value))
-        return await _send_encoded(
-            producer, event.topic.name, event.key.encode(), value, event.headers(datetime.now(UTC))
-        )
+        headers = {**event.headers(datetime.now(UTC)), **(self._prove(event, value) if self._prove else {})}
+        return await _send_encoded(producer, event.topic.name, event.key.encode(), value, headers)
 
     async def _open(self) -> AIOKafkaProducer:
         async with self._opening:
@@ -300,6 +309,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         name: str,
         in_flight: int,
         refuse: Refuser | None,
+        admit: Admit | None = None,
     ) -> None:
         self._bus = bus
         self._group = group_of(bus.service, name)
@@ -313,6 +323,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             refuse=refuse,
             in_flight=in_flight,
             on_finished=self._finished,
+            admit=admit,
         )
         self._consumption = bus.consumer(
             [topic.name for topic in topics], group=self._group, reset="earliest", listener=self
@@ -555,11 +566,11 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def open_bus(bootstrap: str, *, service: str) -> AsyncIterator[Bus]:
-    """Opens the bus at Kafka's bootstrap servers for a service."""
+async def open_bus(bootstrap: str, *, service: str, prove: Prove[Any] | None = None) -> AsyncIterator[Bus]:
+    """Opens the bus at Kafka's bootstrap servers for a service. `prove` signs what it publishes as the outside does."""
     servers = bootstrap.split(",")
     broker = KafkaBroker(servers, client_id=f"headrace-{service}", logger=None, allow_auto_create_topics=False)
-    producer = Producer(bootstrap, f"headrace-{service}")
+    producer = Producer(bootstrap, f"headrace-{service}", prove)
     admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=f"headrace-{service}-admin")
     await _patiently(broker.connect)
     await _patiently(admin.start)

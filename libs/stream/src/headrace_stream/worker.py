@@ -2,6 +2,7 @@
 
 records ─▶ waiting ─▶ under way (at most `in_flight`) ─▶ finished ─▶ offset committed
                           │ Unavailable: wait, try again, take nothing new
+                          │ nobody known signed it: refused in no tenant's name, dead-lettered
                           │ Rejected: answered by `refuse`, dead-lettered
                           │ Erased: dead-lettered at once, which ends the query or the document as erased
                           └ a bug: tried twice more, dead-lettered; too many in a row stop the subscription
@@ -13,7 +14,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol
 
@@ -28,6 +29,7 @@ from opentelemetry.trace import SpanKind
 from headrace_stream.codec import decode
 from headrace_stream.dead_letters import FAILURES_IN_A_ROW, CrashedRepeatedly, dead_letter
 from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, event_id_of, readable_headers
+from headrace_stream.publishers import Admit, UnknownPublisher, check_signed
 
 log = structlog.get_logger()
 
@@ -74,6 +76,7 @@ class Worker(Generic[M]):
     refuse: Refuser | None
     in_flight: int
     on_finished: Callable[[Record], None]
+    admit: Admit | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     waiting: deque[Record] = field(default_factory=deque)
@@ -184,7 +187,12 @@ class Worker(Generic[M]):
         ) as current:
             describe(current, _attributes(self.name, record, arrival))
             try:
+                arrival = await self._admitted(record, arrival)
                 await self._effect(record, arrival)
+            except UnknownPublisher as stranger:
+                fail(current, type(stranger).__name__)
+                await self._refuse(record, arrival.of_nobody(), stranger)
+                return "refused"
             except Erased as erased:
                 describe(current, {"headrace.erased": True})
                 await self._bury(record, arrival, erased)
@@ -196,10 +204,19 @@ class Worker(Generic[M]):
         self._failed_in_a_row = 0
         return "done"
 
+    async def _admitted(self, record: Record, arrival: Arrival) -> Arrival:
+        """Returns the arrival with whom it speaks for, where publishers must be known. Raises UnknownPublisher."""
+        if self.admit is None or _position(record) in self._crashes:
+            return arrival
+        return replace(arrival, publisher=await self.admit(record.topic, record.value or b"", arrival.headers))
+
     async def _effect(self, record: Record, arrival: Arrival) -> None:
         if _position(record) in self._crashes:
             raise CrashedRepeatedly
-        message = decode(record.value, self.topics[record.topic], arrival.headers)
+        topic = self.topics[record.topic]
+        message = decode(record.value, topic, arrival.headers)
+        if arrival.publisher is not None:
+            check_signed(arrival.publisher, topic, message)
         await self.publisher.publish(*await self.handler(Delivery(message, arrival)))
 
     def _count_failure(self, error: Exception) -> None:

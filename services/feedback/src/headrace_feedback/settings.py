@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from headrace_runtime.settings import StatefulSettings
+from headrace_runtime.settings import DoorSettings
 from pydantic_settings import SettingsConfigDict
 
 
-class Settings(StatefulSettings):
+class Settings(DoorSettings):
     """HEADRACE_FEEDBACK_*."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_FEEDBACK_")

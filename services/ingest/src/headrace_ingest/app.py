@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from headrace.document.v1.service_pb2_grpc import add_DocumentServiceServicer_to_server
 from headrace.query.v1.service_pb2_grpc import add_QueryServiceServicer_to_server
 from headrace_database import open_database
 from headrace_privacy import Tier
+from headrace_runtime.grpc_client import own_key
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
+from headrace_stream.publishers import Prove, open_publishers, signing
 
 from headrace_ingest import consumers
 from headrace_ingest.adapters.parsing import open_parser
@@ -31,20 +34,30 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+def _prove(settings: Settings) -> Prove[Any] | None:
+    """What a call publishes is signed with ingest's own key, as a product signs what it publishes."""
+    if settings.publishers == "broker":
+        return None
+    return signing(own_key(settings), audience=settings.audience, now=clock)
+
+
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """Opens every part of ingest and wires them. Raises Conflict for settings or a policy that cannot be used."""
     policy = load_policy(settings.policy)
     async with (
         open_database(settings.database, schema="ingest") as database,
-        open_bus(settings.kafka, service="ingest") as bus,
+        open_bus(settings.kafka, service="ingest", prove=_prove(settings)) as bus,
+        open_publishers(settings, now=clock) as publishers,
         open_parser(seconds=settings.parse_seconds) as parser,
         open_vault(settings) as vault,
     ):
         ledger, live = Ledger(database), Live(vault)
         store = PostgresStore(database, ledger)
         door = Door(store, vault, policy.clearance("product") or Tier.PUBLIC, clock)
-        consumers.subscribe(bus, door=door, parser=parser, live=live, replay_seconds=settings.replay_seconds)
+        consumers.subscribe(
+            bus, door=door, parser=parser, live=live, publishers=publishers, replay_seconds=settings.replay_seconds
+        )
         queries = QueryServicer(publish=bus.publish, store=store, live=live, vault=vault, policy=policy, clock=clock)
         documents = DocumentServicer(publish=bus.publish, store=store, vault=vault, clock=clock)
         async with ledger.relaying(bus):

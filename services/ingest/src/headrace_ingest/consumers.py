@@ -8,6 +8,7 @@ from headrace import topics
 from headrace.query.v1 import service_pb2
 from headrace_stream import Bus
 from headrace_stream.erasures import forget_erased
+from headrace_stream.publishers import Publishers
 
 from headrace_ingest import handlers
 from headrace_ingest.handlers import Door
@@ -25,11 +26,16 @@ ON_THE_WAY = (
     topics.DOCUMENT_EMBEDDED,
 )
 
+#: What a call publishes, ingest signs itself.
+OURSELVES = "service:ingest"
+
 # A document may be 4 MiB: few at a time bound the memory.
 DOCUMENTS_IN_FLIGHT = 4
 
 
-def subscribe(bus: Bus, *, door: Door, parser: Parser, live: Live, replay_seconds: float) -> None:
+def subscribe(
+    bus: Bus, *, door: Door, parser: Parser, live: Live, publishers: Publishers, replay_seconds: float
+) -> None:
     """Wires each topic to its handler."""
     store, clock = door.store, door.clock
     noted = partial(live.note, stage=service_pb2.STAGE_ACCEPTED)
@@ -37,12 +43,14 @@ def subscribe(bus: Bus, *, door: Door, parser: Parser, live: Live, replay_second
         topics.QUERY_SUBMITTED,
         partial(handlers.accept_query, door=door, noted=noted),
         refuse=partial(handlers.refuse_query, clock=clock),
+        admit=publishers.admit("headrace.query.v1.QueryService/Submit", OURSELVES),
     )
     bus.subscribe(topics.ANSWER_COMPLETED, partial(handlers.end_query, store=store))
     bus.subscribe(
         topics.DOCUMENT_SUBMITTED,
         partial(handlers.submit_document, door=door, parser=parser),
         refuse=partial(handlers.refuse_document, store=store, clock=clock),
+        admit=publishers.admit("headrace.document.v1.DocumentService/Put", OURSELVES),
         in_flight=DOCUMENTS_IN_FLIGHT,
     )
     bus.subscribe(topics.DOCUMENT_INDEXED, partial(handlers.note_indexed, store=store))

@@ -90,7 +90,7 @@ async def refuse_query(refusal: Refusal, *, clock: Clock) -> Sequence[Event[Any]
     seen = read_leniently(QuerySubmitted, refusal.value)
     message = QueryRefused(
         query_id=_as_uuid(seen.query_id),
-        tenant=readable_name(seen.tenant),
+        tenant=_owner(refusal, seen.tenant),
         product=readable_name(seen.product),
         violations=translate.violations_to_wire(refusal.violations),
         refused_at=translate.timestamp(clock()),
@@ -101,6 +101,11 @@ async def refuse_query(refusal: Refusal, *, clock: Clock) -> Sequence[Event[Any]
             topics.QUERY_REFUSED, message, key=key, tenant=message.tenant, correlation_id=message.query_id
         )
     ]
+
+
+def _owner(refusal: Refusal, tenant: str) -> str:
+    """The tenant that a refusal is addressed to: nobody's, when the publisher may not speak for it."""
+    return readable_name(tenant) if refusal.speaks_for(tenant) else ""
 
 
 def _as_uuid(value: str) -> str:
@@ -201,7 +206,7 @@ async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Se
     seen = read_leniently(DocumentSubmitted, refusal.value)
     message = DocumentRefused(
         submission_id=_as_uuid(seen.submission_id),
-        tenant=readable_name(seen.tenant),
+        tenant=_owner(refusal, seen.tenant),
         source=readable_name(seen.source),
         document_id=readable_document_id(seen.document_id),
         violations=translate.violations_to_wire(refusal.violations),

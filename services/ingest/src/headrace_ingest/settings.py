@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from headrace_runtime.settings import StatefulSettings
+from headrace_runtime.settings import DoorSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 
-class Settings(StatefulSettings):
+class Settings(DoorSettings):
     """Prefix HEADRACE_INGEST_."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_INGEST_", extra="ignore", frozen=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from google.protobuf.json_format import MessageToJson
 from headrace import topics
 from headrace.document.v1 import service_pb2 as documents
 from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
@@ -26,10 +28,13 @@ from headrace_client.cli.trace import fetch_trace, to_waterfall
 from headrace_client.client import Client
 from headrace_client.endpoints import Endpoints
 from headrace_client.errors import Overloaded, Unavailable
+from headrace_client.publisher import Encoding
 from headrace_client.reconciling import Report, reconcile
+from headrace_client.signing import FILE, read_signer, signed
 from headrace_client.tiers import tier_word
 from headrace_client.updates import Answered
 from headrace_client.waterfall import waterfall
+from headrace_identity.signatures import Signer
 
 from headrace_embedded.demo import corpus
 from headrace_embedded.demo.corpus import SOURCE, TENANT, Topic
@@ -116,37 +121,38 @@ async def _put(client: Client, topic: Topic) -> documents.PutResponse:
 
 
 async def publish_as_a_product(endpoints: Endpoints, say: Say) -> list[str]:
-    """Publishes two good events and a bad one with nothing but aiokafka, and reads what comes back.
+    """Publishes two good events and a bad one with nothing but aiokafka and a signature, and reads what comes back.
 
     Returns the ids of the queries that were answered. Raises NotReady when something does not come back.
     """
+    signer = read_signer(Path(endpoints.keys) / FILE)
     async with _listening(endpoints.bus()) as listener, _producing(endpoints.bus()) as producer:
-        answered = [await _publish(producer, question, place) for place, question in enumerate(BY_EVENT)]
+        publish = partial(_publish, producer, signer)
+        answered = [
+            await publish(_submitted(question.text), encoding)
+            for question, encoding in zip(BY_EVENT, Encoding, strict=True)
+        ]
         for query_id, question in zip(answered, BY_EVENT, strict=True):
             say(f"→ query.submitted   {question.why:<12} {question.text}  ({query_id[:8]})")
-        bad = str(uuid4())
-        value = json.dumps({"queryId": bad, "tenant": TENANT, "product": PRODUCT, "text": ""}).encode()
-        await producer.send_and_wait(topics.QUERY_SUBMITTED.name, value, key=bad.encode(), headers=_headers("json"))
+        bad = await publish(_submitted(""), Encoding.JSON)
         say(f"→ query.submitted   a bad event  without a question  ({bad[:8]})")
         await _read_until({*answered, bad}, listener, say)
     return answered
 
 
-async def _publish(producer: AIOKafkaProducer, question: Question, place: int) -> str:
-    query_id = str(uuid4())
-    if place == 0:
-        event = QuerySubmitted(query_id=query_id, tenant=TENANT, product=PRODUCT, text=question.text)
-        value, encoding = event.SerializeToString(), "protobuf"
-    else:
-        fields = {"queryId": query_id, "tenant": TENANT, "product": PRODUCT, "text": question.text}
-        value, encoding = json.dumps(fields).encode(), "json"
+def _submitted(text: str) -> QuerySubmitted:
+    return QuerySubmitted(query_id=str(uuid4()), tenant=TENANT, product=PRODUCT, text=text)
+
+
+async def _publish(producer: AIOKafkaProducer, signer: Signer, query: QuerySubmitted, encoding: Encoding) -> str:
+    as_json = encoding is Encoding.JSON
+    value = MessageToJson(query).encode() if as_json else query.SerializeToString()
     name = topics.QUERY_SUBMITTED.name
-    await producer.send_and_wait(name, value, key=query_id.encode(), headers=_headers(encoding))
-    return query_id
-
-
-def _headers(encoding: str) -> list[tuple[str, bytes]]:
-    return [("content-type", f"application/{encoding}".encode())]
+    signature = signed(signer, name, query, value=value, now=datetime.now(UTC).timestamp())
+    headers = {"content-type": f"application/{encoding.value}", **signature}
+    encoded = [(header, text.encode()) for header, text in headers.items()]
+    await producer.send_and_wait(name, value, key=query.query_id.encode(), headers=encoded)
+    return query.query_id
 
 
 @asynccontextmanager

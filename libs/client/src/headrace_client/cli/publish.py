@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from os import environ
 from typing import Annotated
 from uuid import UUID, uuid4
 
@@ -31,6 +32,7 @@ from headrace_client.cli.running import DONE, FAILED, USED_WRONGLY, run
 from headrace_client.cli.tracing import traced
 from headrace_client.client import ANSWER_TIMEOUT
 from headrace_client.publisher import Encoding, Publisher, Receipt
+from headrace_client.signing import find_signer
 from headrace_client.tiers import parse_tier
 
 #: Where a query can end.
@@ -110,7 +112,11 @@ async def _publish(
     endpoints = endpoints_from(stated)
     kafka = endpoints.bus()
     with traced(endpoints):
-        async with _listening(kafka, waits) as endings, Publisher.connect(kafka, product="headrace-cli") as publisher:
+        signer = find_signer(environ, endpoints)
+        async with (
+            _listening(kafka, waits) as endings,
+            Publisher.connect(kafka, product="headrace-cli", signer=signer) as publisher,
+        ):
             for query in queries:
                 receipt = await publisher.query(query, encoding=encoding)
                 if not (as_json and waits):
