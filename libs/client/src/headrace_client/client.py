@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from os import environ
 from pathlib import Path
 from typing import Required, TypedDict, Unpack
@@ -20,7 +21,7 @@ from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.feedback.v1.service_pb2_grpc import FeedbackServiceStub
 from headrace.inference.v1.service_pb2 import GenerateRequest, GenerateResponse, Turn
 from headrace.inference.v1.service_pb2_grpc import InferenceServiceStub
-from headrace.privacy.v1.privacy_pb2 import TIER_UNSPECIFIED, Tier
+from headrace.privacy.v1.privacy_pb2 import TIER_UNSPECIFIED, Purpose, Tier
 from headrace.privacy.v1.service_pb2 import ClassifyRequest, ClassifyResponse
 from headrace.privacy.v1.service_pb2_grpc import PrivacyServiceStub
 from headrace.query.v1 import service_pb2 as queries
@@ -36,6 +37,7 @@ from headrace_client.calls import Channels
 from headrace_client.credentials import find_credentials
 from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.errors import TimedOut
+from headrace_client.governing import Governing
 from headrace_client.resuming import resumed
 from headrace_client.updates import Answered, Update, to_update
 
@@ -67,7 +69,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client:
+class Client(Governing):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:
@@ -324,6 +326,28 @@ class Client:
         stub = FeedbackServiceStub(callee.channel)
         request = feedbacks.GetRequest(tenant=tenant, query_id=query_id, trace_id=trace_id)
         return await callee.unary(stub.Get, request, name="Get", timeout=timeout)
+
+    async def export(
+        self,
+        purpose: Purpose.ValueType,
+        *,
+        tenant: str,
+        sources: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        timeout: float = ANSWER_TIMEOUT,
+    ) -> AsyncGenerator[feedbacks.ExportResponse, None]:
+        """Yields a tenant's interactions, in the clear, as far as they may be used for a purpose; last, what was left
+        out and why. Raises Denied when nothing may, and when a grant ends on the way: then what came is not whole."""
+        callee = self._channels.callee(*_FEEDBACK)
+        stub = FeedbackServiceStub(callee.channel)
+        request = feedbacks.ExportRequest(tenant=tenant, purpose=purpose, sources=sources)
+        for name, moment in (("since", since), ("until", until)):
+            if moment is not None:
+                getattr(request, name).FromDatetime(moment)
+        async with aclosing(callee.stream(stub.Export, request, name="Export", timeout=timeout)) as responses:
+            async for response in responses:
+                yield response
 
     async def trace(self, *, query_id: str = "", trace_id: str = "", timeout: float = CALL_TIMEOUT) -> list[Span]:
         """The spans of a query's trace that are kept so far, by start."""

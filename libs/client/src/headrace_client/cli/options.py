@@ -23,6 +23,16 @@ EndpointsOption = Annotated[
 ]
 TenantOption = Annotated[str, typer.Option("--tenant", envvar="HEADRACE_TENANT", help="Whose documents and queries.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")]
+AsOption = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        show_default=False,
+        metavar="NAME",
+        help="Which person you are, where Headrace runs on this machine and makes its own tokens: your user name, "
+        "unless you say. A token in HEADRACE_TOKEN says it itself.",
+    ),
+]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up.")]
 
 
