@@ -46,7 +46,7 @@ class PolicyServicer(PolicyServiceServicer):
 
     async def Explain(self, request: policy_pb2.ExplainRequest, context: Context) -> policy_pb2.ExplainResponse:
         """Raises Rejected."""
-        return translate.explain(request, self._policy)
+        return translate.explained(request, self._policy)
 
     async def DecideTier(
         self, request: policy_pb2.DecideTierRequest, context: Context

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 from headrace.privacy.v1 import policy_pb2, privacy_pb2
 from headrace_privacy import Tier
-from headrace_privacy.policy import ROLES, Policy, Purpose, RulingKind
+from headrace_privacy.policy import ROLES, Policy, Purpose
+from headrace_privacy.policy_explained import explain
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_classifier.approval_translate import check_tenant, check_words, to_timestamp
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 MOST_NAMED = 20
 
 
-def explain(request: policy_pb2.ExplainRequest, policy: Policy) -> policy_pb2.ExplainResponse:
+def explained(request: policy_pb2.ExplainRequest, policy: Policy) -> policy_pb2.ExplainResponse:
     """What holds for what was asked. Raises Rejected with every field that is wrong."""
     wrong = [
         *_check_known("purpose", request.purpose, frozenset(map(int, Purpose))),
@@ -30,32 +30,12 @@ def explain(request: policy_pb2.ExplainRequest, policy: Policy) -> policy_pb2.Ex
     ]
     if wrong:
         raise Rejected(*wrong)
-    purposes = [Purpose(request.purpose)] if request.purpose else list(Purpose)
-    tiers = [Tier(request.tier)] if request.tier else list(Tier)
-    roles = [request.role] if request.role else list(ROLES)
-    return policy_pb2.ExplainResponse(
-        policy_version=policy.version,
-        sha256=policy.sha256,
-        lines=[_line(policy, *one) for one in product(purposes, tiers, roles)],
-        backends=[_backend(policy, *one) for one in product(policy.backends, tiers)],
-        retention=[policy_pb2.RetentionLine(tier=_tier(tier), days=policy.retention(tier)) for tier in tiers],
+    return explain(
+        policy,
+        purpose=Purpose(request.purpose) if request.purpose else None,
+        tier=Tier(request.tier) if request.tier else None,
+        role=request.role,
     )
-
-
-def _line(policy: Policy, purpose: Purpose, tier: Tier, role: str) -> policy_pb2.RulingLine:
-    ruling = policy.ruling(purpose, tier, role)
-    return policy_pb2.RulingLine(
-        purpose=privacy_pb2.Purpose.ValueType(purpose),
-        tier=_tier(tier),
-        role=role,
-        ruling=_ruling(ruling.kind),
-        reason=ruling.reason,
-    )
-
-
-def _backend(policy: Policy, name: str, tier: Tier) -> policy_pb2.BackendLine:
-    kind = policy.backend_ruling(name, tier).kind
-    return policy_pb2.BackendLine(backend=name, tier=_tier(tier), ruling=_ruling(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +138,3 @@ def _check_name(name: str) -> Iterator[Violation]:
 
 def _tier(tier: Tier) -> privacy_pb2.Tier.ValueType:
     return privacy_pb2.Tier.ValueType(tier)
-
-
-def _ruling(kind: RulingKind) -> policy_pb2.Ruling.ValueType:
-    return policy_pb2.Ruling.ValueType(kind)
