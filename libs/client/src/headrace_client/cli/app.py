@@ -15,11 +15,13 @@ from typer.core import TyperGroup
 from headrace_client.cli.ask import ask
 from headrace_client.cli.bench import bench
 from headrace_client.cli.console import notice
+from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
+from headrace_client.cli.review import review
 from headrace_client.cli.running import FAILED, USED_WRONGLY
 from headrace_client.cli.trace import trace
 
@@ -41,6 +43,8 @@ _ORDER = [
     "publish",
     "documents",
     "feedback",
+    "review",
+    "datasets",
     "trace",
     "dlq",
     "reconcile",
@@ -74,6 +78,8 @@ def build_app() -> typer.Typer:
     app.add_typer(documents, name="documents")
     app.command()(trace)
     app.command()(feedback)
+    app.add_typer(review, name="review")
+    app.add_typer(datasets, name="datasets")
     app.add_typer(dlq, name="dlq")
     app.command("reconcile")(reconcile_command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)

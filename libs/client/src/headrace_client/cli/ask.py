@@ -43,6 +43,9 @@ def ask(
         list[str] | None,
         typer.Option("--source", show_default=False, help="Use only this source of documents; may be given again."),
     ] = None,
+    subject: Annotated[
+        str, typer.Option("--subject", show_default=False, help="The end user who asks: an opaque id, not a name.")
+    ] = "",
     tier: TierOption = "",
     max_document_tier: MaxDocumentTierOption = "",
     conversation: Annotated[
@@ -69,6 +72,7 @@ def ask(
         tenant=tenant,
         product=product,
         query_id=query_id or str(uuid4()),
+        subject=subject,
         conversation_id=conversation,
         declared_tier=parse_tier(tier),
         sources=source or [],
