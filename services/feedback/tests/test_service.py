@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
@@ -21,7 +22,7 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from headrace.feedback.v1 import service_pb2, service_pb2_grpc
-from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded
+from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted
 from headrace.privacy.v1 import approvals_pb2, approvals_pb2_grpc
 from headrace.privacy.v1 import service_pb2 as privacy_pb2
 from headrace.privacy.v1 import service_pb2_grpc as privacy_grpc
@@ -32,6 +33,7 @@ from headrace.stream.v1.dead_letter_pb2 import DeadLetter
 from headrace_embedded import testing
 from headrace_feedback.app import open_app
 from headrace_feedback.settings import Settings
+from headrace_identity.signatures import SIGNATURE, Signer
 from headrace_identity.testing import Issuer
 from headrace_privacy import Owner, Text
 from headrace_privacy import Tier as StrictTier
@@ -40,6 +42,8 @@ from headrace_runtime.admission import Admission
 from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
 from headrace_runtime.testing import serving_keys
+from headrace_stream.codec import read_leniently
+from headrace_stream.publishers import about
 
 from services.feedback.tests.makers import SomeClassifier, answer, feedback, sealed_answer
 
@@ -74,6 +78,13 @@ class Approvals(approvals_pb2_grpc.ApprovalServiceServicer):
         return approvals_pb2.AuthorizeResponse(allowed=allowed, reason="so it is")
 
 
+def signature_of(topic: str, value: bytes) -> dict[str, str]:
+    """A header that proves the publisher, for what the value says of itself."""
+    claims = about(topic, read_leniently(FeedbackSubmitted, value))
+    claims = replace(claims, tenant=claims.tenant or "nobody")
+    return {SIGNATURE: Signer(ISSUER.key, audience="headrace").sign(value, claims, now=time.time())}
+
+
 @dataclass
 class Running:
     """The running service, a producer as a product has one, and what came back on the bus."""
@@ -89,7 +100,8 @@ class Running:
     superuser: str
 
     async def send(self, topic: str, value: bytes, key: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-        encoded = [(name, text.encode()) for name, text in headers.items()]
+        given = {**headers, **signature_of(topic, value)} if topic == "feedback.submitted" else headers
+        encoded = [(name, text.encode()) for name, text in given.items()]
         await self.producer.send_and_wait(topic, value, key=key.encode(), headers=encoded)
 
     async def read(self, topic: str, *, until: Callable[[list[bytes]], bool]) -> list[bytes]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,11 +18,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from google.protobuf import json_format
 from headrace.document.v1 import service_pb2 as documents_pb2
 from headrace.document.v1 import service_pb2_grpc as documents_grpc
-from headrace.document.v1.document_pb2 import Content, DocumentAccepted, DocumentRefused
+from headrace.document.v1.document_pb2 import Content, DocumentAccepted, DocumentRefused, DocumentSubmitted
 from headrace.query.v1 import service_pb2, service_pb2_grpc
-from headrace.query.v1.events_pb2 import QueryAccepted, QueryRefused
+from headrace.query.v1.events_pb2 import QueryAccepted, QueryRefused, QuerySubmitted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
 from headrace_embedded import testing
+from headrace_identity import PrivateKey, new_key
+from headrace_identity.signatures import SIGNATURE, Signer
 from headrace_identity.testing import Issuer
 from headrace_ingest.app import open_app
 from headrace_ingest.live import FIRST_CHUNK
@@ -31,6 +34,8 @@ from headrace_runtime.admission import Admission
 from headrace_runtime.grpc_client import open_channel
 from headrace_runtime.grpc_server import open_grpc_server
 from headrace_runtime.testing import serving_keys
+from headrace_stream.codec import read_leniently
+from headrace_stream.publishers import about
 
 from services.ingest.tests.makers import CANARY, NO_HEADERS, answer, chunk, indexed, letter, put, query
 
@@ -40,6 +45,14 @@ SECONDS = 30.0
 ISSUER = Issuer()
 ADMISSION = Admission(ISSUER.verifier())
 JSON = {"content-type": "application/json"}
+
+
+def signature_of(topic: str, value: bytes, *, by: PrivateKey = ISSUER.key, **other: str) -> dict[str, str]:
+    """A header that proves the publisher, for what the value says of itself unless `other` says otherwise."""
+    kind: Any = DocumentSubmitted if topic == "document.submitted" else QuerySubmitted
+    claims = replace(about(topic, read_leniently(kind, value)), **other)
+    claims = replace(claims, tenant=claims.tenant or "nobody")
+    return {SIGNATURE: Signer(by, audience="headrace").sign(value, claims, now=time.time())}
 
 
 @dataclass
@@ -53,6 +66,10 @@ class Running:
     bootstrap: str
 
     async def send(self, topic: str, value: bytes, key: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        """Publishes as a product does whose key is known."""
+        await self.send_unsigned(topic, value, key, {**headers, **signature_of(topic, value)})
+
+    async def send_unsigned(self, topic: str, value: bytes, key: str, headers: Mapping[str, str]) -> None:
         encoded = [(name, text.encode()) for name, text in headers.items()]
         await self.producer.send_and_wait(topic, value, key=key.encode(), headers=encoded)
 
@@ -157,7 +174,7 @@ def bad_ones(tenant: str) -> dict[str, tuple[bytes, dict[str, str], str, str]]:
         "nested-json": (b'{"a":' * 50_000, JSON, "", "undecodable"),
         "wrong-json": (b'{"text": {"x": "' + CANARY.encode() + b'"}}', JSON, "", "undecodable"),
         "no-value": (b"", {}, "", "empty"),
-        "missing-tenant": (but(tenant=""), {}, "tenant", "missing"),
+        "missing-tenant": (but(tenant=""), {}, "", "unauthenticated"),
         "empty-text": (but(text="  "), {}, "text", "empty"),
         "missing-text": (but(text=""), {}, "text", "missing"),
         "too-long": (but(text=CANARY * 300), {}, "text", "too_long"),
@@ -193,7 +210,8 @@ async def test_each_bad_event_is_answered_and_dead_lettered_and_delays_nobody(se
     )
     told = {one.correlation_id: one for one in letters}
     for key, (_, _, field, reason) in bad.items():
-        assert (told[key].error, list(told[key].reasons)) == ("Rejected", [f"{field or 'message'}: {reason}"]), key
+        error = "UnknownPublisher" if reason == "unauthenticated" else "Rejected"
+        assert (told[key].error, list(told[key].reasons)) == (error, [f"{field or 'message'}: {reason}"]), key
 
     expected = sorted((field, reason) for _, _, field, reason in bad.values())
     refused = await service.read("query.refused", QueryRefused, until=lambda m: len(m) >= len(bad))
@@ -203,9 +221,47 @@ async def test_each_bad_event_is_answered_and_dead_lettered_and_delays_nobody(se
 
 async def test_headers_that_are_no_text_are_left_out(service: Running, tenant: str) -> None:
     asked = query(tenant)
-    headers = [("ce_id", b"\xff\xfe"), ("traceparent", b"nonsense"), ("x", None)]
-    await service.producer.send_and_wait("query.submitted", asked.SerializeToString(), headers=headers)
+    value = asked.SerializeToString()
+    signed = [(name, text.encode()) for name, text in signature_of("query.submitted", value).items()]
+    headers = [("ce_id", b"\xff\xfe"), ("traceparent", b"nonsense"), ("x", None), *signed]
+    await service.producer.send_and_wait("query.submitted", value, headers=headers)
     assert (await service.accepted(asked.query_id)).count(asked.query_id) == 1
+
+
+def forged(tenant: str) -> dict[str, dict[str, str]]:
+    """Headers that prove nothing of a query of this tenant, by what is wrong with them."""
+    value = query(tenant, text=CANARY).SerializeToString()
+    return {
+        "unsigned": {},
+        "unknown-key": signature_of("query.submitted", value, by=new_key("stranger")),
+        "another-kid": signature_of("query.submitted", value, by=replace(ISSUER.key, kid="elsewhere")),
+        "another-value": signature_of("query.submitted", value + b"\x00"),
+        "another-topic": signature_of("document.submitted", value),
+        "another-tenant": signature_of("query.submitted", value, tenant="acme"),
+        "another-subject": signature_of("query.submitted", value, subject="eve"),
+        "another-product": signature_of("query.submitted", value, product="mall"),
+        "another-header": {**signature_of("query.submitted", value), "ce_tenant": "acme"},
+        "a-token": {SIGNATURE: ISSUER.token("product", tenant=tenant)},
+    }
+
+
+async def test_an_event_that_nobody_known_signed_is_of_no_tenant(service: Running, tenant: str) -> None:
+    value = query(tenant, text=CANARY).SerializeToString()
+    cases = {f"{tenant}-{name}": headers for name, headers in forged(tenant).items()}
+    for key, headers in cases.items():
+        await service.send_unsigned("query.submitted", value, key, {"ce_tenant": tenant, **headers})
+    letters = await service.read(
+        "query.submitted.dlq", DeadLetter, until=lambda m: set(cases) <= {one.correlation_id for one in m}
+    )
+    for one in (each for each in letters if each.correlation_id in cases):
+        assert (one.tenant, one.error) == ("", "UnknownPublisher"), one.correlation_id
+        assert list(one.reasons) == ["message: unauthenticated"]
+    refused = await service.read("query.refused", QueryRefused, until=lambda m: len(of_strangers(m)) >= len(cases))
+    assert {one.tenant for one in of_strangers(refused)} == {""}
+
+
+def of_strangers(refused: list[QueryRefused]) -> list[QueryRefused]:
+    return [one for one in refused if any(v.reason == "unauthenticated" for v in one.violations)]
 
 
 async def settled(stub: Any, tenant: str, query_id: str, state: int) -> service_pb2.GetResponse:

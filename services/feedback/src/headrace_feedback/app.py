@@ -17,6 +17,7 @@ from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
 from headrace_stream.erasures import forget_erased
+from headrace_stream.publishers import open_publishers
 
 from headrace_feedback.adapters.classifier import open_classifier
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
@@ -42,6 +43,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     async with (
         open_bus(settings.kafka, service="feedback") as bus,
         open_database(settings.database, schema="feedback") as database,
+        open_publishers(settings, now=lambda: datetime.now(UTC)) as publishers,
         open_vault(settings) as vault,
         open_classifier(settings) as classifier,
     ):
@@ -50,7 +52,8 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         door = Door(reader, classifier, VaultKeeper(vault))
         consumers = Consumers(ledger, _log_on, door=door)
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
-        bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT)
+        admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
+        bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
         servicer = FeedbackServicer(
             ledger,
