@@ -35,6 +35,7 @@ Reason = Literal[
     "out_of_range",
     "unsupported",
     "unauthenticated",
+    "erased",
 ]
 
 
