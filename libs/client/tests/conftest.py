@@ -180,13 +180,27 @@ class FakeFeedback(FeedbackServiceServicer):
 
     recorded: list[feedbacks.RecordRequest] = field(default_factory=list)
     tallied: list[feedbacks.TalliedInteraction] = field(default_factory=list)
+    shown: feedbacks.GetResponse = field(default_factory=feedbacks.GetResponse)
+    exported: list[feedbacks.ExportResponse] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    refusal: str = ""
 
     async def Record(self, request: feedbacks.RecordRequest, context: Any) -> feedbacks.RecordResponse:
         self.recorded.append(request)
         return feedbacks.RecordResponse(feedback_id=request.feedback.feedback_id, joined=True)
 
     async def Get(self, request: feedbacks.GetRequest, context: Any) -> feedbacks.GetResponse:
-        return feedbacks.GetResponse()
+        self.asked.append(request)
+        if self.refusal:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, self.refusal)
+        return self.shown
+
+    async def Export(self, request: feedbacks.ExportRequest, context: Any) -> AsyncIterator[feedbacks.ExportResponse]:
+        self.asked.append(request)
+        for response in self.exported:
+            yield response
+        if self.refusal:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, self.refusal)
 
     async def Tally(self, request: feedbacks.TallyRequest, context: Any) -> AsyncIterator[feedbacks.TallyResponse]:
         yield feedbacks.TallyResponse(interactions=self.tallied)
