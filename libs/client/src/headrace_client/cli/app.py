@@ -12,17 +12,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from headrace_client.cli.approvals import approvals
 from headrace_client.cli.ask import ask
+from headrace_client.cli.audit import audit
 from headrace_client.cli.bench import bench
 from headrace_client.cli.console import notice
 from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
 from headrace_client.cli.feedback import feedback
+from headrace_client.cli.policy import policy
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
 from headrace_client.cli.review import review
 from headrace_client.cli.running import FAILED, USED_WRONGLY
+from headrace_client.cli.token import token
 from headrace_client.cli.trace import trace
 
 #: A package that brings verbs names a function here that takes the typer app and adds them to it.
@@ -46,8 +50,12 @@ _ORDER = [
     "review",
     "datasets",
     "trace",
+    "policy",
+    "approvals",
+    "audit",
     "dlq",
     "reconcile",
+    "token",
     "bench",
 ]
 
@@ -77,9 +85,13 @@ def build_app() -> typer.Typer:
     app.command()(publish)
     app.add_typer(documents, name="documents")
     app.command()(trace)
+    app.command()(token)
     app.command()(feedback)
     app.add_typer(review, name="review")
     app.add_typer(datasets, name="datasets")
+    app.add_typer(policy, name="policy")
+    app.add_typer(approvals, name="approvals")
+    app.add_typer(audit, name="audit")
     app.add_typer(dlq, name="dlq")
     app.command("reconcile")(reconcile_command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
