@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,15 +15,25 @@ from headrace.query.v1 import answer_pb2
 from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted
 from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
+from headrace_identity.testing import Issuer
 from headrace_inference.app import open_app
 from headrace_inference.settings import Settings
 from headrace_privacy import Tier
+from headrace_privacy.memory import MemoryKeyring
+from headrace_runtime.testing import serving_keys
 from headrace_stream import Event, open_bus
 
 from services.inference.tests.test_edges import retrieved
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+async def classifier(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
+    """Settings that name whoever has the keys."""
+    async with serving_keys(MemoryKeyring()) as address:
+        yield {"classifier": address, **Issuer().settings(tmp_path)}
 
 
 def asking(query_id: str, text: str) -> Event:
@@ -38,14 +50,21 @@ def asking(query_id: str, text: str) -> Event:
     )
 
 
-async def test_a_query_has_its_answer_once(fresh_kafka: str, database: testing.Database) -> None:
+async def test_a_query_has_its_answer_once(
+    fresh_kafka: str, database: testing.Database, classifier: dict[str, Any]
+) -> None:
     connection = await asyncpg.connect(database.superuser)
     try:
         await migrate(connection, schema="inference", migrations=migrations_of("inference", root=ROOT))
     finally:
         await connection.close()
     settings = Settings(
-        kafka=fresh_kafka, database=database.dsn("inference"), cache=ROOT / "build" / "models", slots=4, context=1024
+        kafka=fresh_kafka,
+        database=database.dsn("inference"),
+        cache=ROOT / "build" / "models",
+        slots=4,
+        context=1024,
+        **classifier,
     )
     answers: list[AnswerCompleted] = []
     chunks: list[AnswerChunk] = []

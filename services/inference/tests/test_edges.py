@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -12,18 +14,22 @@ import pytest
 from headrace import topics
 from headrace.inference.v1 import service_pb2
 from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.privacy_pb2 import ProtectedText
 from headrace.query.v1 import answer_pb2
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
+from headrace_identity import Principal
+from headrace_identity.principal import acting_as
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
-from headrace_inference.adapters.memory import MemoryAnswers, ScriptedModel
+from headrace_inference.adapters.memory import MemoryAnswers, MemoryGate, ScriptedModel
 from headrace_inference.adapters.traced import TracedModel
 from headrace_inference.consumers import Consumer
 from headrace_inference.domain import Decoding, Turn
 from headrace_inference.servicer import InferenceServicer
-from headrace_privacy import Text, Tier, protect
-from headrace_runtime.errors import Overloaded, Rejected, Unavailable
+from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, Vault, is_sealed
+from headrace_privacy.memory import MemoryKeyring
+from headrace_runtime.errors import Denied, Overloaded, Rejected, Unavailable
 from headrace_stream.memory import MemoryBus, MemoryLedger, delivered
 
 from services.inference.tests.passages import MANUAL
@@ -40,7 +46,7 @@ def retrieved(text: str = "What does the pour statement do?", **query: str) -> Q
             reference=ChunkReference(
                 chunk_id=str(UUID(int=i)), source=s.collection, similarity=s.similarity, tier=privacy_pb2.TIER_1
             ),
-            text=protect(Text(s.text, Tier.TIER_1)),
+            text=ProtectedText(plain=s.text, characters=len(s.text)),
         )
         for i, s in enumerate(MANUAL)
     ]
@@ -48,7 +54,7 @@ def retrieved(text: str = "What does the pour statement do?", **query: str) -> Q
         query=Query(
             **{"query_id": QUERY, "tenant": "demo", "product": "docs", **query}, hops=[Hop(service="retriever")]
         ),
-        text=protect(Text(text, Tier.PUBLIC)),
+        text=ProtectedText(plain=text, characters=len(text)),
         tier=privacy_pb2.TIER_PUBLIC,
         chunks=chunks,
     )
@@ -57,7 +63,8 @@ def retrieved(text: str = "What does the pour statement do?", **query: str) -> Q
 class House:
     """The consumer over memory."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, gate: MemoryGate | None = None) -> None:
+        self.keyring, self.gate = MemoryKeyring(), gate or MemoryGate()
         self.answers, self.bus, self.ledger = MemoryAnswers(), MemoryBus(), cast(Any, MemoryLedger())
         self.consumer = Consumer(
             ledger=self.ledger,
@@ -65,6 +72,8 @@ class House:
             index=self.answers,
             publisher=self.bus,
             model=model,
+            gate=self.gate,
+            vault=Vault(self.keyring, clock=time.monotonic),
             variant=read_catalogue().variant(DEFAULT),
             new_id=uuid4,
             now=lambda: NOW,
@@ -129,16 +138,7 @@ async def test_of_two_answers_the_first_to_commit_stands() -> None:
 
     for event_id in (UUID(int=1), UUID(int=2)):
         event = delivered(retrieved(), topics.QUERY_RETRIEVED, service="inference", event_id=event_id)
-        late = Consumer(
-            consumer.ledger,
-            consumer.answers_on,
-            Late(),
-            house.bus,
-            consumer.model,
-            consumer.variant,
-            uuid4,
-            lambda: NOW,
-        )
+        late = replace(consumer, index=Late())
         await late.on_query(event)
     assert len(house.ledger.published) == 1
 
@@ -166,16 +166,7 @@ class DeafBus(MemoryBus):
 
 async def test_a_lost_chunk_costs_no_answer() -> None:
     house = House(ScriptedModel(GOOD))
-    deaf = Consumer(
-        house.ledger,
-        house.consumer.answers_on,
-        house.answers,
-        DeafBus(),
-        ScriptedModel(GOOD),
-        house.consumer.variant,
-        uuid4,
-        lambda: NOW,
-    )
+    deaf = replace(house.consumer, publisher=DeafBus())
     await deaf.on_query(delivered(retrieved(), topics.QUERY_RETRIEVED, service="inference", event_id=uuid4()))
     assert len(house.ledger.published) == 1
 
@@ -186,13 +177,96 @@ async def test_what_is_no_query_is_rejected(message: QueryRetrieved) -> None:
         await House(ScriptedModel("")).take(message)
 
 
+async def sealed(house: House, message: QueryRetrieved, *, subject: str = "user-17") -> tuple[QueryRetrieved, Seal]:
+    """As it comes of an end user who asks about a customer's documents, and what sealed the question."""
+    message.query.subject = subject
+    vault = Vault(house.keyring, clock=time.monotonic)
+    mine = await vault.seal_for(Owner.subject("demo", subject))
+    message.text.CopyFrom(mine.protect(Text(message.text.plain, Tier.PUBLIC)))
+    for index, chunk in enumerate(message.chunks):
+        theirs = await vault.seal_for(Owner.document("demo", "race-manual", f"{index}.md"))
+        chunk.reference.title, chunk.reference.tier = "The pour statement", privacy_pb2.TIER_2
+        chunk.reference.CopyFrom(theirs.seal_labels(chunk.reference, Tier.TIER_2))
+        chunk.text.CopyFrom(theirs.protect(Text(chunk.text.plain, Tier.TIER_2)))
+    return message, mine
+
+
+async def test_what_is_sealed_is_opened_here_and_its_answer_sealed() -> None:
+    house = House(model := ScriptedModel(GOOD))
+    message, mine = await sealed(house, retrieved())
+    await house.take(message)
+    assert "pour statement" in model.conversations[0][-1].text
+    (event,) = house.ledger.published
+    answer: answer_pb2.AnswerCompleted = event.message
+    assert (answer.question, answer.tier) == (message.text, privacy_pb2.TIER_2)
+    assert answer.text.sealed.key_id == mine.key.key_id
+    assert [r.sealed_labels for r in answer.retrieved] == [c.reference.sealed_labels for c in message.chunks]
+    opener = Opener({mine.key.key_id: mine.key})
+    text = opener.reveal(answer.text, Tier.TIER_2).reveal()
+    assert text == "The pour statement hands a value to the basin that called the sluice [1]."
+    chunks = [event.message for event in house.bus.published]
+    assert all(is_sealed(c.text) for c in chunks[1:])
+    assert "".join(opener.reveal(c.text, Tier.TIER_2).reveal() for c in chunks[1:]) == text
+    assert {event.tier for event in house.bus.published} == {Tier.TIER_2}
+    for event in (*house.bus.published, *house.ledger.published):
+        assert b"pour" not in event.message.SerializeToString()
+
+
+async def test_an_erased_passage_is_as_if_it_was_not_found() -> None:
+    house = House(model := ScriptedModel(GOOD))
+    message, _ = await sealed(house, retrieved())
+    house.keyring.destroy(Owner.document("demo", "race-manual", "0.md"))
+    await house.take(message)
+    assert not model.conversations or "hands a value" not in model.conversations[0][-1].text
+    (event,) = house.ledger.published
+    assert str(UUID(int=0)) not in {c.chunk.chunk_id for c in event.message.citations}
+
+
+async def test_an_erased_question_is_not_answered_and_not_given_a_new_key() -> None:
+    house = House(model := ScriptedModel(GOOD))
+    message, _ = await sealed(house, retrieved())
+    house.keyring.destroy(Owner.subject("demo", "user-17"))
+    with pytest.raises(Erased):
+        await house.take(message)
+    assert (model.conversations, house.ledger.published, house.bus.published) == ([], [], [])
+
+
+async def test_what_the_policy_keeps_from_the_model_is_answered_without_it() -> None:
+    house = House(model := ScriptedModel(GOOD), gate=MemoryGate(Tier.TIER_1))
+    message, _ = await sealed(house, retrieved())
+    await house.take(message)
+    assert model.conversations == []
+    (asked,) = house.gate.asked
+    assert (asked.role, asked.subject, asked.tenant, asked.tier) == ("product", "docs", "demo", Tier.TIER_2)
+    assert (list(asked.sources), list(asked.records)) == (["race-manual"], [QUERY])
+    (event,) = house.ledger.published
+    assert event.message.grounding == answer_pb2.GROUNDING_EXTRACTED
+    assert event.message.finish_reason == "withheld"
+    assert (event.message.model.name, event.message.model.provider) == ("extraction", "local")
+    assert is_sealed(event.message.text)
+
+
+async def test_a_call_whose_tier_nobody_knows_goes_to_no_model_outside() -> None:
+    servicer = InferenceServicer(model := ScriptedModel(""), MemoryGate(Tier.TIER_1))
+    with pytest.raises(Denied):
+        [r async for r in servicer.Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)]
+    assert model.conversations == []
+
+
+@pytest.fixture(autouse=True)
+def developer() -> Iterator[None]:
+    """Who calls."""
+    with acting_as(Principal("developer", "demo", "dana")):
+        yield
+
+
 def request(*turns: tuple[int, str], **decoding: float) -> service_pb2.GenerateRequest:
     made = [service_pb2.Turn(role=cast(Any, role), text=text) for role, text in turns]
     return service_pb2.GenerateRequest(turns=made, decoding=answer_pb2.Decoding(**cast(Any, decoding)))
 
 
 async def test_a_call_streams_text_and_then_its_end() -> None:
-    servicer = InferenceServicer(TracedModel(ScriptedModel("Water falls")))
+    servicer = InferenceServicer(TracedModel(ScriptedModel("Water falls")), MemoryGate())
     responses = [r async for r in servicer.Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)]
     assert "".join(r.text for r in responses) == "Water falls "
     assert responses[-1].finished.reason == "stop"
@@ -202,7 +276,9 @@ async def test_a_call_streams_text_and_then_its_end() -> None:
 
 async def test_a_call_that_ends_early_leaves_the_model() -> None:
     model = ScriptedModel("Water falls and falls")
-    responses = cast(Any, InferenceServicer(model).Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT))
+    responses = cast(
+        Any, InferenceServicer(model, MemoryGate()).Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)
+    )
     await anext(responses)
     await responses.aclose()
     assert model.left == 1
@@ -225,7 +301,7 @@ async def test_a_call_that_makes_no_sense_names_each_field(
     asked: service_pb2.GenerateRequest, fields: list[str]
 ) -> None:
     with pytest.raises(Rejected) as refused:
-        [r async for r in InferenceServicer(ScriptedModel("")).Generate(asked, CONTEXT)]
+        [r async for r in InferenceServicer(ScriptedModel(""), MemoryGate()).Generate(asked, CONTEXT)]
     assert [v.field for v in refused.value.violations] == fields
 
 

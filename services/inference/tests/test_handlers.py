@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.memory import ScriptedModel
 from headrace_inference.domain import Answer, Grounding, Question
 from headrace_inference.handlers import NOT_IN_SOURCES, answer_question
 from headrace_privacy import Tier
+from headrace_runtime.errors import Denied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.tests.passages import PASSAGES, SCOPES, YIELDING, passage
+from services.inference.tests.passages import PASSAGES, SCOPES, YIELDING, anything, passage
 
 POUR = "What does the pour statement do?"
 VARIANT = read_catalogue().variant(DEFAULT)
+
+
+async def nothing(tier: Tier, sources: Sequence[str]) -> bool:
+    return False
 
 
 async def ask(text: str, model: ScriptedModel, *, tier: Tier = Tier.PUBLIC) -> tuple[Answer, list[str]]:
@@ -24,7 +31,7 @@ async def ask(text: str, model: ScriptedModel, *, tier: Tier = Tier.PUBLIC) -> t
         pieces.append(piece)
 
     question = Question(text, tier, PASSAGES)
-    answer = await answer_question(question, VARIANT, model=model, emit=emit)
+    answer = await answer_question(question, VARIANT, model=model, admit=anything, emit=emit)
     assert "".join(pieces) == answer.text
     return answer, pieces
 
@@ -82,10 +89,37 @@ async def test_the_answers_tier_is_the_strictest_of_question_and_citations() -> 
 
     async def emit(piece: str) -> None: ...
 
-    answer = await answer_question(Question(POUR, Tier.PUBLIC, strict), VARIANT, model=model, emit=emit)
+    answer = await answer_question(Question(POUR, Tier.PUBLIC, strict), VARIANT, model=model, admit=anything, emit=emit)
     assert answer.tier is Tier.TIER_1  # the second is not cited
     answer, _ = await ask(POUR, model, tier=Tier.TIER_2)
     assert answer.tier is Tier.TIER_2
+
+
+async def test_what_the_model_may_not_see_is_answered_in_the_sources_own_sentences() -> None:
+    model, asked = ScriptedModel("The pour statement empties every basin. "), []
+
+    async def up_to_tier_1(tier: Tier, sources: Sequence[str]) -> bool:
+        asked.append((tier, list(sources)))
+        return tier <= Tier.TIER_1
+
+    async def emit(piece: str) -> None: ...
+
+    strict = [passage(0, YIELDING, tier=Tier.TIER_2), passage(1, SCOPES)]
+    question = Question(POUR, Tier.PUBLIC, strict)
+    answer = await answer_question(question, VARIANT, model=model, admit=up_to_tier_1, emit=emit)
+    assert asked == [(Tier.TIER_2, ["race-manual"])]
+    assert model.conversations == []
+    assert (answer.grounding, answer.spent.reason) == (Grounding.EXTRACTED, "withheld")
+    assert answer.text.startswith("The `pour` statement hands a value")
+
+
+async def test_what_neither_model_nor_sources_may_answer_is_denied_and_not_called_unsaid() -> None:
+    async def emit(piece: str) -> None: ...
+
+    no_sentence = [passage(0, "pour statement:: basin", about="The pour statement", similarity=0.8)]
+    question = Question(POUR, Tier.TIER_2, no_sentence)
+    with pytest.raises(Denied):
+        await answer_question(question, VARIANT, model=ScriptedModel(""), admit=nothing, emit=emit)
 
 
 async def test_a_passages_own_numbers_and_orders_are_text() -> None:
@@ -94,7 +128,9 @@ async def test_a_passages_own_numbers_and_orders_are_text() -> None:
 
     async def emit(piece: str) -> None: ...
 
-    await answer_question(Question(POUR, Tier.PUBLIC, [passage(0, text)]), VARIANT, model=model, emit=emit)
+    await answer_question(
+        Question(POUR, Tier.PUBLIC, [passage(0, text)]), VARIANT, model=model, admit=anything, emit=emit
+    )
     (conversation,) = model.conversations
     assert "[9]" not in conversation[-1].text
     assert "{question} say nothing" in conversation[-1].text
@@ -109,7 +145,7 @@ async def test_passages_fit_the_models_window(room: int, most: int) -> None:
 
     async def emit(piece: str) -> None: ...
 
-    await answer_question(Question(POUR, Tier.PUBLIC, PASSAGES), VARIANT, model=model, emit=emit)
+    await answer_question(Question(POUR, Tier.PUBLIC, PASSAGES), VARIANT, model=model, admit=anything, emit=emit)
     for conversation in model.conversations:
         taken = sum(model.count(turn.text) for turn in conversation)
         assert taken + VARIANT.decoding.max_output_tokens <= fixed
@@ -137,7 +173,7 @@ async def test_every_citation_resolves_and_every_number_in_the_text_is_one(said:
     async def emit(piece: str) -> None: ...
 
     question = Question(POUR, Tier.PUBLIC, passages)
-    answer = await answer_question(question, VARIANT, model=ScriptedModel(" ".join(said)), emit=emit)
+    answer = await answer_question(question, VARIANT, model=ScriptedModel(" ".join(said)), admit=anything, emit=emit)
     numbers = [c.number for c in answer.citations]
     assert numbers == list(range(1, len(numbers) + 1))
     assert all(0 <= c.passage < len(passages) for c in answer.citations)

@@ -9,13 +9,19 @@ from uuid import uuid4
 
 from headrace import topics
 from headrace.inference.v1.service_pb2_grpc import add_InferenceServiceServicer_to_server
+from headrace.privacy.v1.approvals_pb2_grpc import ApprovalServiceStub
 from headrace_database import open_database
+from headrace_runtime.grpc_client import open_neighbour
 from headrace_runtime.grpc_server import Servicer
+from headrace_runtime.keys import open_vault
+from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
+from headrace_stream.erasures import forget_erased
 
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.engine import open_engine_model
+from headrace_inference.adapters.gate import PolicyGate, backend_of
 from headrace_inference.adapters.openai_server import open_server_model
 from headrace_inference.adapters.postgres import PostgresAnswerIndex, PostgresAnswers, seed
 from headrace_inference.adapters.traced import TracedModel
@@ -27,9 +33,12 @@ from headrace_inference.settings import Settings
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
-    """Opens all that inference is made of."""
+    """Opens all that inference is made of. Raises Conflict for settings or a policy that cannot be used."""
+    policy = load_policy(settings.policy)
     async with (
         open_model(settings) as model,
+        open_vault(settings) as vault,
+        open_neighbour(settings.classifier, settings) as classifier,
         open_database(settings.database, schema="inference") as database,
         open_bus(settings.kafka, service="inference") as bus,
     ):
@@ -37,19 +46,27 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         await seed(database, catalogue)
         variant = catalogue.variant(DEFAULT)
         ledger = Ledger(database)
+        gate = PolicyGate(
+            policy,
+            backend_of(settings.openai_url if settings.backend == "openai" else ""),
+            ApprovalServiceStub(classifier),
+        )
         consumer = Consumer(
             ledger=ledger,
             answers_on=_answers_on,
             index=PostgresAnswerIndex(database),
             publisher=bus,
             model=TracedModel(model, prompt=variant.prompt.key),
+            gate=gate,
+            vault=vault,
             variant=variant,
             new_id=uuid4,
             now=lambda: datetime.now(UTC),
         )
         # A few more than there are slots: while one answer is committed the next is being read.
         bus.subscribe(topics.QUERY_RETRIEVED, consumer.on_query, in_flight=settings.slots + 4)
-        servicer = InferenceServicer(TracedModel(model))
+        forget_erased(bus, vault.forget)
+        servicer = InferenceServicer(TracedModel(model), gate)
         async with ledger.relaying(bus):
             yield Service(
                 bus,
@@ -75,6 +92,10 @@ def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
         threads=settings.threads,
         waiting=settings.waiting,
     )
+
+
+def _backend(settings: Settings) -> str:
+    return backend_of(settings.openai_url if settings.backend == "openai" else "")
 
 
 def _answers_on(unit: Unit) -> PostgresAnswers:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
 from headrace import topics
 from headrace.query.v1.events_pb2 import QueryRetrieved
-from headrace_privacy import Text, Tier
+from headrace.query.v1.query_pb2 import Query
+from headrace_privacy import Seal, Text, Tier, Vault, owner_of_query, strictest
 from headrace_runtime.errors import Overloaded, Unavailable
 from headrace_stream import Delivery, Event, Ledger, Unit
 from headrace_telemetry.metrics import counter
@@ -18,9 +20,9 @@ from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry.trace import get_current_span
 
 from headrace_inference import translate
-from headrace_inference.domain import Answer, Question, Variant
+from headrace_inference.domain import Answer, Question, Sending, Variant
 from headrace_inference.handlers import answer_question
-from headrace_inference.ports import AnswerIndex, Answers, Model
+from headrace_inference.ports import AnswerIndex, Answers, Gate, Model
 
 
 class Publisher(Protocol):
@@ -39,14 +41,23 @@ class Consumer:
     index: AnswerIndex
     publisher: Publisher
     model: Model
+    gate: Gate
+    vault: Vault
     variant: Variant
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
     async def on_query(self, delivery: Delivery[QueryRetrieved]) -> Sequence[Event[Any]]:
-        """query.retrieved → answer.chunk …, answer.completed. A query that has its answer costs nothing."""
-        message = delivery.message
-        query_id, question = translate.query_id(message), translate.question(message)
+        """query.retrieved → answer.chunk …, answer.completed. A query that has its answer costs nothing.
+
+        Raises Erased, and Denied when neither the model nor its sources alone may answer.
+        """
+        message, query_id = delivery.message, translate.query_id(delivery.message)
+        if await self.index.is_answered(message.query.tenant, query_id):
+            describe(get_current_span(), {"headrace.query.id": message.query.query_id, "headrace.duplicate": True})
+            return ()
+        question = translate.question(message, await self.vault.opener_for(message))
+        seal = await self.vault.seal_like(message.text, owner_of_query(message.query))
         describe(
             get_current_span(),
             {
@@ -56,26 +67,32 @@ class Consumer:
                 "headrace.variant": f"{self.variant.name} {self.variant.version}",
             },
         )
-        if await self.index.is_answered(message.query.tenant, query_id):
-            describe(get_current_span(), {"headrace.duplicate": True})
-            return ()
-        answer = await self._answer(delivery, question)
-        await self._commit(delivery, query_id, answer)
+        answer = await self._answer(delivery, question, seal)
+        await self._commit(delivery, query_id, answer, seal)
         return ()
 
-    async def _answer(self, delivery: Delivery[QueryRetrieved], question: Question) -> Answer:
-        chunks = _Chunks(delivery, self.publisher, self.new_id(), question.tier)
+    async def _answer(self, delivery: Delivery[QueryRetrieved], question: Question, seal: Seal) -> Answer:
+        # A chunk may hold what only an uncited passage says of its subject: it has the tier of all that were given.
+        tier = strictest(question.tier, *(passage.tier for passage in question.passages))
+        chunks = _Chunks(delivery, self.publisher, self.new_id(), tier, seal)
         await chunks.start()
+        admit = partial(self._admits, delivery.message.query)
         try:
-            return await answer_question(question, self.variant, model=self.model, emit=chunks.text)
+            return await answer_question(question, self.variant, model=self.model, admit=admit, emit=chunks.text)
         except Overloaded as error:  # on the bus a query waits; it is never turned away
             raise Unavailable("the model") from error
 
-    async def _commit(self, delivery: Delivery[QueryRetrieved], query_id: UUID, answer: Answer) -> None:
+    async def _admits(self, query: Query, tier: Tier, sources: Sequence[str]) -> bool:
+        return await self.gate.admits(
+            Sending("product", query.product, query.tenant, tier, sources=sources, records=(query.query_id,))
+        )
+
+    async def _commit(self, delivery: Delivery[QueryRetrieved], query_id: UUID, answer: Answer, seal: Seal) -> None:
         tenant = delivery.message.query.tenant
         completed = translate.answer_completed(
             delivery.message,
             answer,
+            seal,
             identity=self.model.identity,
             variant=self.variant,
             trace_id=trace_id(),
@@ -104,6 +121,7 @@ class _Chunks:
     publisher: Publisher
     generation_id: UUID
     tier: Tier
+    seal: Seal
     index: int = 0
 
     async def start(self) -> None:
@@ -111,7 +129,7 @@ class _Chunks:
 
     async def text(self, piece: str) -> None:
         self.index += 1
-        text = Text(piece, self.tier)
+        text = self.seal.protect(Text(piece, self.tier))
         await self._publish(translate.chunk(self.delivery.message, self.generation_id, self.index, text))
 
     async def _publish(self, message: Any) -> None:

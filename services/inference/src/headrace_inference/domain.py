@@ -51,7 +51,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a completion took so far. reason: "stop" or "length"; "stop" too when we had read enough.
+    """What a completion took so far. reason: "stop" or "length"; "stop" too when we had read enough; "withheld" when
+    the policy let the model see nothing.
 
     time_to_first_token: seconds from the model's start.
     """
@@ -62,6 +63,25 @@ class Spent:
     output_tokens: int = 0
     cost_micro_usd: int = 0
     time_to_first_token: float = 0.0
+
+
+#: The reason of a completion that never was.
+WITHHELD = "withheld"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a model would be given: whose records, for whom, of which tier at most, from which sources.
+
+    role and subject: for whom we act, a person or a product. records: ids of what it is, for the audit log.
+    """
+
+    role: str
+    subject: str
+    tenant: str
+    tier: Tier
+    sources: Sequence[str] = ()
+    records: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

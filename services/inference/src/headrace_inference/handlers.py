@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace_privacy import strictest
+from headrace_privacy import Tier, strictest
+from headrace_runtime.errors import Denied
 
 from headrace_inference import sentences as cutting
-from headrace_inference.domain import Answer, Cited, Grounding, Question, Spent, Variant
+from headrace_inference.domain import WITHHELD, Answer, Cited, Grounding, Question, Spent, Variant
 from headrace_inference.grounding import Checker, Source, about
 from headrace_inference.ports import Model, Writing
 from headrace_inference.prompting import conversation, fit, room_for_passages
@@ -18,11 +19,13 @@ NOT_IN_SOURCES = "The sources don't say."
 MOST_SENTENCES = 4
 
 Emit = Callable[[str], Awaitable[None]]
+#: Whether the model may be given text of a tier from these sources.
+Admit = Callable[[Tier, Sequence[str]], Awaitable[bool]]
 
 
 @dataclass(slots=True)
 class _Draft:
-    """The text so far. Passages are numbered by their first mention."""
+    """The text so far. Passages, by their place in the question, are numbered by their first mention."""
 
     emit: Emit
     text: str = ""
@@ -40,30 +43,40 @@ class _Draft:
         await self.emit(piece)
 
     def answer(self, question: Question, grounding: Grounding, spent: Spent) -> Answer:
-        tiers = {p.index: p.tier for p in question.passages}
-        cited = tuple(Cited(number, passage) for passage, number in self.numbers.items())
-        return Answer(self.text, grounding, cited, strictest(question.tier, *(tiers[c.passage] for c in cited)), spent)
+        # The passages that the question came with, less those that are erased: a place is not yet an index.
+        passages = [(number, question.passages[place]) for place, number in self.numbers.items()]
+        cited = tuple(Cited(number, passage.index) for number, passage in passages)
+        tier = strictest(question.tier, *(passage.tier for _, passage in passages))
+        return Answer(self.text, grounding, cited, tier, spent)
 
 
-async def answer_question(question: Question, variant: Variant, *, model: Model, emit: Emit) -> Answer:
+async def answer_question(question: Question, variant: Variant, *, model: Model, admit: Admit, emit: Emit) -> Answer:
     """Answer from the passages, or say that they don't say.
 
     `emit` is given each piece of the answer's text once it is checked: nothing unsupported ever leaves. A question
-    that the passages are not about costs the model nothing.
+    that the passages are not about costs the model nothing. What `admit` keeps from the model is answered with the
+    sources' own sentences, which are found here. Raises Denied when those alone are no answer.
     """
     draft = _Draft(emit)
     sources = [Source(p.text, p.about, p.similarity, p.collection) for p in question.passages]
     checker = Checker(without_addresses(question.text), sources)
     if not checker.is_answerable:
         return await _refuse(question, draft, Spent())
-    spent = await _write(question, variant, checker, draft, model=model, sources=sources)
+    spent = await _write(question, variant, checker, draft, model=model, admit=admit, sources=sources)
     if draft.text:
         return draft.answer(question, Grounding.GROUNDED, spent)
     return await _extract(question, checker, draft, spent)
 
 
 async def _write(
-    question: Question, variant: Variant, checker: Checker, draft: _Draft, *, model: Model, sources: Sequence[Source]
+    question: Question,
+    variant: Variant,
+    checker: Checker,
+    draft: _Draft,
+    *,
+    model: Model,
+    admit: Admit,
+    sources: Sequence[Source],
 ) -> Spent:
     """The model's own sentences for as long as they are supported. It is stopped at the first that is not."""
     relevant = {id(s) for s in about(without_addresses(question.text), sources)}
@@ -72,6 +85,9 @@ async def _write(
     texts = fit(passages, variant, count=model.count, room=room)
     if not texts:
         return Spent()
+    tier = strictest(question.tier, *(p.tier for p in passages))
+    if not await admit(tier, sorted({p.collection for p in passages})):
+        return Spent(WITHHELD)
     async with model.write(conversation(question.text, texts, variant), variant.decoding) as writing:
         await _accept(writing, checker, draft)
         return writing.spent
@@ -105,6 +121,8 @@ async def sentences_of(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
 async def _extract(question: Question, checker: Checker, draft: _Draft, spent: Spent) -> Answer:
     """The sources' own sentences, since the model's were not supported."""
     found = checker.extract()
+    if not found and spent.reason == WITHHELD:
+        raise Denied("the policy lets the model see none of this, and the sources' own sentences are no answer")
     if not found:
         return await _refuse(question, draft, spent)
     for sentence, passage in found:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from headrace_inference.domain import Answer, Decoding, Identity, Spent, Turn, Variant
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Variant
 
 
 class Writing(Protocol):
@@ -38,6 +38,13 @@ class Model(Protocol):
 
     def write(self, turns: Sequence[Turn], decoding: Decoding) -> AbstractAsyncContextManager[Writing]:
         """Begin a completion. Leaving the context stops it. Raises Overloaded, Rejected or Unavailable."""
+
+
+class Gate(Protocol):
+    """Says what a model may see."""
+
+    async def admits(self, sending: Sending) -> bool:
+        """Whether the model may be given this. Raises Unavailable while nobody can say."""
 
 
 class Answers(Protocol):

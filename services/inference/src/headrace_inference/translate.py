@@ -9,15 +9,17 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.inference.v1 import service_pb2
 from headrace.privacy.v1 import privacy_pb2
+from headrace.privacy.v1.privacy_pb2 import ProtectedText
 from headrace.query.v1 import answer_pb2
 from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted, Citation, GenerationStarted, ModelIdentity, Usage
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
-from headrace_privacy import Text, Tier, protect, reveal
+from headrace_privacy import Erased, Opener, Seal, Text, Tier
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_inference.domain import (
+    WITHHELD,
     Answer,
     Decoding,
     Grounding,
@@ -41,19 +43,24 @@ _ROLES: dict[int, Role] = {
     service_pb2.ROLE_USER: "user",
     service_pb2.ROLE_ASSISTANT: "assistant",
 }
+#: What answered where the policy kept everything from the model: the checker, with the sources' own sentences.
+NO_MODEL = Identity("extraction", "1", "local")
 DEFAULT_OUTPUT_TOKENS = 256
 MOST_OUTPUT_TOKENS = 4096
 MOST_TURNS = 64
 
 
-def question(message: QueryRetrieved) -> Question:
-    """Opens the question and its passages. Raises Rejected when there is no question."""
+def question(message: QueryRetrieved, opener: Opener) -> Question:
+    """Opens the question and its passages; an erased passage is left out, as if it had not been found.
+
+    Raises Rejected when there is no question, and Erased when it is erased.
+    """
     tier = Tier.of(message.tier)
-    text = reveal(message.text, tier)
+    text = opener.reveal(message.text, tier)
     if not len(text):
         raise Rejected(Violation("text", "empty", "There is no question to answer."))
-    passages = tuple(_passage(index, chunk) for index, chunk in enumerate(message.chunks))
-    return Question(text.reveal(), tier, passages)
+    passages = (_passage(index, chunk, opener) for index, chunk in enumerate(message.chunks))
+    return Question(text.reveal(), tier, tuple(passage for passage in passages if passage is not None))
 
 
 def query_id(message: QueryRetrieved) -> UUID:
@@ -64,12 +71,15 @@ def query_id(message: QueryRetrieved) -> UUID:
         raise Rejected(Violation("query.query_id", "not_a_uuid", "The query's id is not a UUID.")) from None
 
 
-def _passage(index: int, chunk: RetrievedChunk) -> Passage:
-    reference = chunk.reference
-    tier = Tier.of(reference.tier)
+def _passage(index: int, chunk: RetrievedChunk, opener: Opener) -> Passage | None:
+    tier = Tier.of(chunk.reference.tier)
+    try:
+        reference, text = opener.open_labels(chunk.reference), opener.reveal(chunk.text, tier)
+    except Erased:
+        return None
     return Passage(
         index=index,
-        text=reveal(chunk.text, tier).reveal(),
+        text=text.reveal(),
         about="\n".join((reference.title, *reference.headings)),
         collection=reference.source,
         similarity=reference.similarity,
@@ -80,6 +90,7 @@ def _passage(index: int, chunk: RetrievedChunk) -> Passage:
 def answer_completed(
     message: QueryRetrieved,
     answer: Answer,
+    seal: Seal,
     *,
     identity: Identity,
     variant: Variant,
@@ -87,18 +98,18 @@ def answer_completed(
     received_at: datetime,
     finished_at: datetime,
 ) -> AnswerCompleted:
-    """The answer with all that made it."""
+    """The answer with all that made it; what came sealed is passed on as it came."""
     completed = AnswerCompleted(
         query=message.query,
         question=message.text,
-        text=protect(Text(answer.text, answer.tier)),
+        text=seal.protect(Text(answer.text, answer.tier)),
         tier=privacy_pb2.Tier.ValueType(answer.tier),
         grounding=_GROUNDINGS[answer.grounding],
         citations=[Citation(number=c.number, chunk=message.chunks[c.passage].reference) for c in answer.citations],
         retrieved=[chunk.reference for chunk in message.chunks],
         retrieval=message.settings,
         embedder=message.embedder,
-        model=to_identity(identity),
+        model=to_identity(NO_MODEL if answer.spent.reason == WITHHELD else identity),
         prompt=_versioned(variant.prompt.key),
         variant=_versioned(variant.key),
         decoding=_decoding(variant.decoding),
@@ -124,14 +135,14 @@ def started(message: QueryRetrieved, generation_id: UUID) -> AnswerChunk:
     )
 
 
-def chunk(message: QueryRetrieved, generation_id: UUID, index: int, text: Text) -> AnswerChunk:
+def chunk(message: QueryRetrieved, generation_id: UUID, index: int, text: ProtectedText) -> AnswerChunk:
     """A later one."""
     return AnswerChunk(
         tenant=message.query.tenant,
         query_id=message.query.query_id,
         generation_id=str(generation_id),
         index=index,
-        text=protect(text),
+        text=text,
     )
 
 

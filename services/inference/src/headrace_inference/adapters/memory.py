@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from headrace_inference.domain import Answer, Decoding, Identity, Spent, Turn, Variant
+from headrace_privacy import Tier
+
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Variant
 
 
 @dataclass(slots=True)
@@ -27,6 +29,19 @@ class MemoryAnswers:
     async def is_answered(self, tenant: str, query_id: UUID) -> bool:
         """See ports.AnswerIndex.is_answered."""
         return (tenant, query_id) in self.answered
+
+
+@dataclass(slots=True)
+class MemoryGate:
+    """See ports.Gate. Lets nothing pass that is stricter than `most`, and remembers what was asked."""
+
+    most: Tier = Tier.TIER_2
+    asked: list[Sending] = field(default_factory=list)
+
+    async def admits(self, sending: Sending) -> bool:
+        """See ports.Gate.admits."""
+        self.asked.append(sending)
+        return sending.tier <= self.most
 
 
 @dataclass(slots=True)
