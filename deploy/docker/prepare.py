@@ -18,8 +18,11 @@ import secrets
 import sys
 from collections.abc import Mapping
 
+import asyncpg
+from headrace_database.lint import lint
 from headrace_embedded.migrations import migrate_all
 from headrace_embedded.servers import provision, topics
+from headrace_embedded.servers.exemptions import EXEMPT
 
 #: What is safe in a DSN and in SQL as it stands.
 PASSWORD = re.compile(r"[A-Za-z0-9_.~-]{8,}")
@@ -46,12 +49,20 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 
 
 async def prepare_database(environ: Mapping[str, str]) -> None:
-    """Makes roles and schemas, and brings every schema to its newest state."""
+    """Makes roles and schemas, brings every schema to its newest state, and looks whether anything goes round its rows'
+    policies: no service starts on a database in which something does."""
     superuser = _required(environ, "HEADRACE_SETUP_DATABASE")
     database = environ.get("HEADRACE_SETUP_NAME", provision.DATABASE)
     dsn = await provision.provision(superuser, database=database, passwords=passwords(environ))
     for schema, applied in (await migrate_all(dsn)).items():
         sys.stdout.write(f"{schema}: {', '.join(applied) or 'up to date'}\n")
+    connection = await asyncpg.connect(dsn)
+    try:
+        faults = await lint(connection, provision.SCHEMAS, exempt=EXEMPT)
+    finally:
+        await connection.close()
+    if faults:
+        sys.exit("\n".join(f"{fault}: {fault.mend}" for fault in faults))
 
 
 async def prepare_topics(environ: Mapping[str, str]) -> None:

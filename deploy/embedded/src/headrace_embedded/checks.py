@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -11,12 +12,16 @@ from enum import StrEnum
 from importlib import metadata, util
 from pathlib import Path
 
+import asyncpg
 import psutil
+from headrace_database.lint import Fault, lint
 from headrace_runtime.health import is_serving
 
 from headrace_embedded import plan, ports, state
 from headrace_embedded.errors import Missing
-from headrace_embedded.servers import kafka, postgres
+from headrace_embedded.processes import Lifetime
+from headrace_embedded.servers import kafka, postgres, provision
+from headrace_embedded.servers.exemptions import EXEMPT
 
 PYTHON_NEEDED = (3, 11)
 #: All processes together stay under 6 GiB.
@@ -153,7 +158,13 @@ def _ports() -> list[Check]:
 
 def _parts(home: Path) -> list[Check]:
     status = state.read_status(home)
-    return [_part(part) for part in status.parts] if status is not None else []
+    if status is None:
+        return []
+    parts = [_part(part) for part in status.parts]
+    database = status.part("postgres")
+    if database is None or database.state is not state.PartState.READY:
+        return parts
+    return [*parts, row_security(home, port=int(database.address.rsplit(":", 1)[1]))]
 
 
 def _part(part: state.PartStatus) -> Check:
@@ -162,3 +173,24 @@ def _part(part: state.PartStatus) -> Check:
     if serves:
         return Check(part.name, Verdict.OK, f"serves at {part.address}")
     return Check(part.name, Verdict.FAILS, f"{part.state}, does not serve at {part.address}", f"its log: {part.log}")
+
+
+def row_security(home: Path, *, port: int) -> Check:
+    """Looks through the catalog of the running database for ways around row-level security."""
+    server = postgres.open_server(home / "postgres", port, lifetime=Lifetime.PARENTS)
+    try:
+        faults = asyncio.run(_lint(server.dsn(provision.DATABASE, role=provision.role_of(provision.TRACES))))
+    except (OSError, asyncpg.PostgresError) as error:
+        found = f"the catalog cannot be read: {type(error).__name__}"
+        return Check("Row security", Verdict.FAILS, found, "headrace down, then headrace up")
+    if faults:
+        return Check("Row security", Verdict.FAILS, f"{len(faults)} ways around it, first {faults[0]}", faults[0].mend)
+    return Check("Row security", Verdict.OK, "holds every table of every service")
+
+
+async def _lint(dsn: str) -> list[Fault]:
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        return await lint(connection, provision.SCHEMAS, exempt=EXEMPT)
+    finally:
+        await connection.close()

@@ -118,6 +118,18 @@ class Database:
         """
         await self._maintain("VACUUM (FULL, ANALYZE)", (table, *more))
 
+    async def checkpoint(self) -> None:
+        """Has the server remove the segments of its write-ahead log up to here: what was deleted lies in them too.
+
+        For the role that closes erasures; another's raises asyncpg.InsufficientPrivilegeError. Raises
+        Unavailable("postgres").
+        """
+        with postgres_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                # The segment that is being written is never removed, so another is begun first.
+                await connection.execute("SELECT pg_switch_wal()")
+                await connection.execute("CHECKPOINT", timeout=MAINTENANCE_SECONDS)
+
     async def _maintain(self, command: str, tables: tuple[str, ...]) -> None:
         names = ", ".join(f"{_quoted(self.schema)}.{_quoted(table)}" for table in tables)
         with postgres_errors():

@@ -22,7 +22,7 @@ class Fault:
     mend: str
 
     def __str__(self) -> str:
-        return f"{self.thing}: {self.rule}; {self.mend}"
+        return f"{self.thing}: {self.rule}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,19 @@ _SETTINGS = {
     "recovery_init_sync_method": "syncfs",
     "log_checkpoints": "off",
     "idle_in_transaction_session_timeout": "60s",
-    # A failed constraint writes the row into the log otherwise: users' text.
+    # Otherwise a failed constraint writes the row into the log, a wrong cast the value, a slow statement what it was
+    # given: users' text. An error is told to the client alone; the log has what the server says of itself.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
-    "log_min_messages": "warning",
+    "log_min_messages": "log",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    # A segment of the write-ahead log that is done with is removed, not kept for its next use with what is in it.
+    "wal_recycle": "off",
+    "wal_keep_size": "0",
+    "archive_mode": "off",
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
@@ -72,7 +81,7 @@ class PostgresServer:
 
     @property
     def log(self) -> Path:
-        """What the server has to say, warnings and above."""
+        """What the server says of itself, and what is fatal. No statement's error: that is the client's."""
         return self.folder / "postgres.log"
 
     @property

@@ -26,6 +26,9 @@ SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedb
 TRACES = "traces"
 SCHEMAS = (*SERVICES, TRACES)
 
+#: The service that closes erasures, and so may have the write-ahead log's old segments removed.
+CHECKPOINTER = "classifier"
+
 DATABASE = "headrace"
 OWNER = "headrace_owner"
 
@@ -102,6 +105,8 @@ async def _make_schemas(connection: Any, database: str) -> None:
     # Types and operators of the extension live in public; nobody may make anything there.
     await connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
     await connection.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+    await connection.execute(f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {role_of(CHECKPOINTER)}")
+    await connection.execute(f"GRANT pg_checkpoint TO {role_of(CHECKPOINTER)} WITH INHERIT TRUE, SET FALSE")
     for schema in SCHEMAS:
         role = role_of(schema)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {OWNER}")
