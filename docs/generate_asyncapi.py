@@ -110,7 +110,8 @@ def dead_letters_of(topic: Node) -> Node:
 def channel(topic: Node) -> Node:
     text = {
         "raw": "Text is as it was submitted: secrets in it are not masked.",
-        "masked": "Secrets in the text are masked.",
+        "raw_sealed": "Text is as it was submitted, and sealed: only the classifier opens it.",
+        "sealed": "Secrets in the text are masked; what is TIER_2 or an end user's is sealed.",
         "none": "Holds no text.",
     }[topic["text"]]
     return {

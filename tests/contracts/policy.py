@@ -37,7 +37,10 @@ RAW_READERS = {"ingest", "classifier", "feedback"}
 LOSSY = {"answer.chunk"}
 #: The largest record that the embedded broker and the composed one take.
 BROKER_BYTES = 8 * 1024 * 1024
-TEXT_STATES = {"raw", "masked", "none"}
+#: raw: as it was submitted. raw_sealed: the same, sealed for the classifier. sealed: secrets masked, and sealed where
+#: the tier or the owner asks for it.
+TEXT_STATES = {"raw", "raw_sealed", "sealed", "none"}
+SEALED_STATES = {"raw_sealed", "sealed"}
 TIERS = {"public", "tier_1", "tier_2"}
 PROTECTED = "headrace.privacy.v1.ProtectedText"
 
@@ -155,7 +158,7 @@ def states_tier_and_text(topic: Topic) -> Iterator[str]:
 
 
 def raw_text_stays_short_and_near(topic: Topic) -> Iterator[str]:
-    if topic["text"] != "raw":
+    if topic["text"] not in {"raw", "raw_sealed"}:
         return
     if topic["retention_hours"] > RAW_HOURS:
         yield f"retention_hours: at most {RAW_HOURS} where text is raw, since secrets in it are not masked"
@@ -164,14 +167,41 @@ def raw_text_stays_short_and_near(topic: Topic) -> Iterator[str]:
 
 
 def text_state_is_true(topic: Topic) -> Iterator[str]:
-    """After the classifier, and only there, text travels as ProtectedText."""
+    """After the door, and only there, text travels as ProtectedText."""
     descriptor = _descriptor(topic)
     if descriptor is None:
         return
     protected = PROTECTED in _closure(descriptor)
-    if protected != (topic["text"] == "masked"):
+    if protected != (topic["text"] in SEALED_STATES):
         holds = "holds" if protected else "does not hold"
-        yield f"text: {topic['message']} {holds} ProtectedText, and that is what masked text is"
+        yield f"text: {topic['message']} {holds} ProtectedText, and that is what sealed text is"
+
+
+def only_the_door_sends_raw_text(topic: Topic) -> Iterator[str]:
+    """The one who masks comes next; after it nothing is raw."""
+    is_raw = topic["text"] == "raw_sealed"
+    if topic["text"] in SEALED_STATES and is_raw != (topic["consumers"] == ["classifier"]):
+        yield "text: raw_sealed is what the classifier alone reads, and all that it reads"
+    if is_raw and "raw" not in topic["example"]:
+        yield "example: shows no sealed text in `raw`"
+
+
+def tier_2_examples_are_sealed(topic: Topic) -> Iterator[str]:
+    """Whoever copies an example must not copy a leak."""
+    for path, content in _protected_in(topic["example"]):
+        if "plain" in content and (topic["text"] == "raw_sealed" or topic["example"].get("tier") == "TIER_2"):
+            yield f"example: {path} is in the clear, and its tier is TIER_2"
+
+
+def _protected_in(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if {"plain", "sealed"} & node.keys():
+            yield path, node
+        for key, value in node.items():
+            yield from _protected_in(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            yield from _protected_in(value, f"{path}[{place}]")
 
 
 def _closure(descriptor: Descriptor, seen: frozenset[str] = frozenset()) -> set[str]:
@@ -220,6 +250,8 @@ RULES: tuple[Rule, ...] = (
     states_tier_and_text,
     raw_text_stays_short_and_near,
     text_state_is_true,
+    only_the_door_sends_raw_text,
+    tier_2_examples_are_sealed,
     dead_letters_fit_the_consumers,
     agrees_with_the_code,
 )

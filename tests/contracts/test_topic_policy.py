@@ -42,6 +42,9 @@ def without(name: str, key: str) -> policy.Topic:
     return {k: v for k, v in TOPICS[name].items() if k != key}
 
 
+#: A question of TIER_2 in the clear.
+CLEAR = TOPICS["query.classified"]["example"] | {"tier": "TIER_2"}
+
 SEEDED = [
     (without("query.submitted", "tier"), "tier: missing"),
     (topic("query.submitted", retention="7d"), "retention: unknown"),
@@ -64,8 +67,15 @@ SEEDED = [
     (topic("query.classified", text="clear"), "text: one of"),
     (topic("query.accepted", retention_hours=168), "retention_hours: at most 24"),
     (topic("query.accepted", consumers=["classifier", "inference"]), "consumers: inference may not read raw text"),
-    (topic("query.accepted", text="masked"), "text: headrace.query.v1.QueryAccepted does not hold"),
+    (topic("query.submitted", text="sealed"), "text: headrace.query.v1.QuerySubmitted does not hold"),
     (topic("query.classified", text="none"), "text: headrace.query.v1.QueryClassified holds"),
+    (topic("query.accepted", text="sealed"), "text: raw_sealed is what the classifier alone reads"),
+    (topic("query.classified", text="raw_sealed"), "text: raw_sealed is what the classifier alone reads"),
+    (
+        topic("query.accepted", example=TOPICS["query.accepted"]["example"] | {"raw": {"plain": "x"}}),
+        "example: raw is in",
+    ),
+    (topic("query.classified", example=CLEAR), "example: text is in the clear"),
     (topic("query.classified", dead_letters=False), "dead_letters: true"),
     (topic("query.refused", dead_letters=True), "dead_letters: false"),
     (topic("query.refused", name="query.denied"), "name: headrace.topics.ALL lacks it"),
