@@ -14,15 +14,14 @@ from headrace.privacy.v1.audit_pb2_grpc import add_AuditServiceServicer_to_serve
 from headrace.privacy.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
 from headrace_database import Database
 from headrace_identity import (
-    Identities,
     PrivateKey,
     UnusableKey,
     current_principal,
-    open_identities,
     read_private_key,
 )
 from headrace_privacy import Vault
 from headrace_privacy.policy import Policy
+from headrace_runtime.admission import open_believed
 from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.settings import variable
@@ -72,7 +71,7 @@ async def open_governance(
     approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4)
     policies = PolicyServicer(registry, policy, vault, refresh=refresh, caller=current_principal, now=_now)
     async with (
-        _believed(settings) as identities,
+        open_believed(settings) as identities,
         keeping(checkpoints),
         following(database, refresh),
     ):
@@ -92,22 +91,9 @@ async def open_governance(
 
 def _own_key(settings: Settings) -> PrivateKey:
     if settings.service_key is None:
-        raise Conflict(
-            f"{variable(settings, 'service_key')} is not set: it signs the audit log's checkpoints"
-        )
+        raise Conflict(f"{variable(settings, 'service_key')} is not set: it signs the audit log's checkpoints")
     try:
         return read_private_key(settings.service_key)
-    except UnusableKey as error:
-        raise Conflict(str(error)) from None
-
-
-@asynccontextmanager
-async def _believed(settings: Settings) -> AsyncIterator[Identities]:
-    if not settings.identities:
-        raise Conflict(f"{variable(settings, 'identities')} is not set: checkpoints are verified with these keys")
-    try:
-        async with open_identities(settings.identities) as identities:
-            yield identities
     except UnusableKey as error:
         raise Conflict(str(error)) from None
 

@@ -99,7 +99,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List grants, newest first."""
-    run(_list(tenant, state, person=person, role=role, stated=endpoints, as_json=as_json))
+    run(_list(tenant, state, person=person, role=role or "privacy", stated=endpoints, as_json=as_json))
 
 
 @approvals.command()

@@ -266,7 +266,7 @@ async def _decide(wish: dict[str, Any], *, person: str, stated: str, as_json: bo
 
 
 async def _decisions(tenant: str, *, person: str, stated: str, as_json: bool) -> int:
-    async with connected(stated, person=person) as client:
+    async with connected(stated, person=person, role="privacy") as client:
         found = await client.tier_decisions(tenant=tenant)
     if as_json:
         for decision in found:
