@@ -78,7 +78,7 @@ async def test_a_refusal_says_why_and_what_would_mend_it_and_nothing_is_read(hou
     house.caller = REVIEWER
     with pytest.raises(Denied) as caught:
         await house.get(QUERY)
-    mend = "ask for a grant: headrace approvals request --tenant demo --purpose review"
+    mend = "ask for a grant: headrace approvals request --tenant demo --purpose review --reason …"
     assert str(caught.value) == f"no live grant covers it; {mend}"
     assert house.journal == ["asked"]
 

@@ -209,7 +209,8 @@ def _reason(use: Use, policy: Policy) -> Reason:
 
 def _refusal(use: Use, verdict: Verdict, policy: Policy) -> str:
     """What a person reads: why, and what would mend it."""
+    why = verdict.reason.rstrip(".")
     if _reason(use, policy) == "denied_by_policy":
-        return f"{verdict.reason}; no grant changes that"
-    mend = f"headrace approvals request --tenant {use.tenant} --purpose {use.purpose.label}"
-    return f"{verdict.reason}; ask for a grant: {mend}"
+        return f"{why}; no grant changes that"
+    mend = f"headrace approvals request --tenant {use.tenant} --purpose {use.purpose.label} --reason …"
+    return f"{why}; ask for a grant: {mend}"
