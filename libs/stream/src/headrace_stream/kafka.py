@@ -33,6 +33,7 @@ from headrace_stream.codec import decode
 from headrace_stream.envelope import Event, M, check_size, readable_headers
 from headrace_stream.offsets import CAREFUL_AFTER, Beginnings, OffsetTracker
 from headrace_stream.publishers import Admit, Prove
+from headrace_stream.trimming import is_sweep
 from headrace_stream.worker import Handler, Record, Refuser, Worker, group_of
 
 if TYPE_CHECKING:
@@ -535,6 +536,8 @@ class Watch:
                     await self._show(record)
 
     async def _show(self, record: ConsumerRecord[bytes, bytes]) -> None:
+        if is_sweep(record.headers):
+            return
         headers = readable_headers(record.headers)
         try:
             message = decode(record.value, self._topic, headers)

@@ -30,6 +30,7 @@ from headrace_stream.codec import decode
 from headrace_stream.dead_letters import FAILURES_IN_A_ROW, CrashedRepeatedly, dead_letter
 from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, event_id_of, readable_headers
 from headrace_stream.publishers import Admit, UnknownPublisher, check_signed
+from headrace_stream.trimming import is_sweep
 
 log = structlog.get_logger()
 
@@ -159,6 +160,8 @@ class Worker(Generic[M]):
         histogram("headrace.events.duration").record((self.now() - started).total_seconds(), labels)
 
     async def _until_settled(self, record: Record) -> str:
+        if is_sweep(record.headers):
+            return "swept"
         attempt, backoff = 1, FIRST_BACKOFF
         while True:
             try:

@@ -78,6 +78,9 @@ replica.fetch.max.bytes=10485760
 socket.request.max.bytes=20971520
 log.cleaner.dedupe.buffer.size=4194304
 log.index.size.max.bytes=1048576
+# What an erasure takes off a topic leaves the disk so soon.
+log.retention.check.interval.ms=2000
+log.initial.task.delay.ms=1000
 # A group starts at once, and a broker that was killed is let in again soon.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=3000

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from headrace import topics
 from headrace.topics import Topic
+from headrace_stream.trimming import TRIMMED
 
 from headrace_embedded.errors import NotReady
 
@@ -35,6 +36,12 @@ def every_topic() -> list[Topic[Any]]:
     return [each for topic in topics.ALL for each in (topic, *_dead_letters(topic))]
 
 
+def trimmed_topics() -> set[str]:
+    """Returns the topics that an erasure takes records off: those with text as it came, and those that name whom."""
+    raw = (topics.QUERY_SUBMITTED, topics.DOCUMENT_SUBMITTED, topics.FEEDBACK_SUBMITTED)
+    return {topic.name for topic in (*raw, topics.ERASURE_REQUESTED, topics.ERASURE_VERIFYING)}
+
+
 def _dead_letters(topic: Topic[Any]) -> Iterable[Topic[Any]]:
     return (topic.dead_letters,) if topic.has_dead_letters else ()
 
@@ -44,6 +51,7 @@ def _new(topic: Topic[Any]) -> NewTopic:
         "retention.ms": str(topic.retention_hours * 3_600_000),
         # The contract bounds the message; a record's headers and framing come on top.
         "max.message.bytes": str(topic.max_message_bytes + 65_536),
+        **(TRIMMED if topic.name in trimmed_topics() else {}),
     }
     return NewTopic(topic.name, topic.partitions, 1, topic_configs=settings)
 
