@@ -15,12 +15,12 @@ from headrace_classifier.adapters.live import (
     LAPSE_SECONDS,
     LiveDecisions,
     LiveDictionaries,
-    Unreadable,
     following,
 )
 from headrace_classifier.adapters.memory_registry import MemoryRegistry
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_registry import PostgresRegistry
+from headrace_classifier.dictionaries import Unreadable, UnreadableDictionary
 from headrace_classifier.policy_servicer import PolicyServicer
 from headrace_classifier.registry import EVERYBODY, Registry
 from headrace_classifier.submission import Provenance
@@ -36,6 +36,7 @@ from services.classifier.tests.makers import AUDIT_KEY
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 POLICY = read_policy(None)
 CONTEXT: Any = None
+UNREADABLE = ("unreadable",)
 NAMES = ["Projekt Nordlicht", "KD-2044-881"]
 
 
@@ -51,7 +52,7 @@ class Team:
         self.keyring = keyring
         vault = Vault(keyring, clock=lambda: self.seconds)
         self.decisions = LiveDecisions(registry, clock=lambda: self.seconds)
-        self.dictionaries = LiveDictionaries(registry, vault, compile_=tuple)
+        self.dictionaries = LiveDictionaries(registry, vault, compile_=tuple[str, ...], empty=(), unreadable=UNREADABLE)
         self.vault = vault
         self.servicer = PolicyServicer(
             registry, POLICY, vault, refresh=self.refresh, caller=lambda: self.caller, now=lambda: self.now
@@ -163,9 +164,9 @@ class PolicySuite:
 
     async def test_a_dictionary_is_at_hand_and_rests_sealed(self, team: Team) -> None:
         assert (await team.size()).identifiers == 0
-        assert team.dictionaries.of(team.tenant) is None
+        assert await team.dictionaries.of(team.tenant) == ()
         assert await team.put(*NAMES, " Projekt Nordlicht ") == 2
-        assert team.dictionaries.of(team.tenant) == tuple(sorted(NAMES))
+        assert await team.dictionaries.of(team.tenant) == tuple(sorted(NAMES))
         size = await team.size()
         assert (size.identifiers, size.changed_at.ToDatetime(UTC)) == (2, NOW)
         async with team.registry.open(team.tenant) as register:
@@ -178,14 +179,14 @@ class PolicySuite:
         await team.put(*NAMES)
         team.now += timedelta(microseconds=1)
         assert await team.put() == 0
-        assert team.dictionaries.of(team.tenant) == ()
+        assert await team.dictionaries.of(team.tenant) == ()
 
     async def test_another_instance_reads_it_at_its_next_look(self, team: Team) -> None:
         other = Team(team.registry, team.tenant, team.keyring)
         await team.put(*NAMES)
         await team.decide(privacy_pb2.TIER_1)
         await other.refresh()
-        assert other.dictionaries.of(team.tenant) == tuple(sorted(NAMES))
+        assert await other.dictionaries.of(team.tenant) == tuple(sorted(NAMES))
         assert other.wiki() is Tier.TIER_1
 
     async def test_a_dictionary_that_cannot_be_opened_makes_unsure(self, team: Team) -> None:
@@ -193,8 +194,7 @@ class PolicySuite:
         team.keyring.destroy(Owner.index(team.tenant))
         other = Team(team.registry, team.tenant, team.keyring)
         await other.dictionaries.refresh()
-        with pytest.raises(Unreadable):
-            other.dictionaries.of(team.tenant)
+        assert await other.dictionaries.of(team.tenant) is UNREADABLE
 
     async def test_wrong_identifiers_are_told_by_place_and_never_shown(self, team: Team) -> None:
         with pytest.raises(Rejected) as error:
@@ -290,3 +290,8 @@ async def test_a_transaction_sees_its_tenants_decisions(opened: Database, tenant
         async with registry.open(who) as register:
             seen[who] = any(one.about.tenant == tenant for one in await register.tier_decisions())
     assert seen == {tenant: True, "another": False, "": False, EVERYBODY: True}
+
+
+def test_a_dictionary_that_cannot_be_opened_says_so_of_every_text() -> None:
+    with pytest.raises(Unreadable):
+        list(UnreadableDictionary().places("no word of it"))

@@ -33,6 +33,8 @@ from headrace_classifier.adapters.postgres_registry import PostgresRegistry
 from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
 from headrace_classifier.approval_servicer import ApprovalServicer
 from headrace_classifier.audit_servicer import AuditServicer
+from headrace_classifier.dictionaries import UnreadableDictionary
+from headrace_classifier.dictionary import EMPTY, Dictionary
 from headrace_classifier.policy_servicer import PolicyServicer
 from headrace_classifier.settings import Settings
 
@@ -44,7 +46,7 @@ class Governance:
     servicers: Sequence[Servicer]
     checkpoints: Checkpoints
     decisions: LiveDecisions
-    dictionaries: LiveDictionaries[tuple[str, ...]]
+    dictionaries: LiveDictionaries[Dictionary]
 
 
 @asynccontextmanager
@@ -59,7 +61,9 @@ async def open_governance(
         await audit.note_policy(connection, policy, now=_now())
     registry = PostgresRegistry(database, audit)
     decisions = LiveDecisions(registry, clock=time.monotonic)
-    dictionaries = LiveDictionaries(registry, vault, compile_=tuple)
+    dictionaries = LiveDictionaries(
+        registry, vault, compile_=Dictionary.of, empty=EMPTY, unreadable=UnreadableDictionary()
+    )
 
     async def refresh() -> None:
         await decisions.refresh()

@@ -64,33 +64,43 @@ class LiveDecisions:
         self._good_until = began + LAPSE_SECONDS
 
 
-class Unreadable(Exception):
-    """A tenant has a dictionary, and nobody here can read it: whether a text holds one of its words is unknown."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Compiled(Generic[T]):
+    """made: None for one that could not be opened, and is tried again."""
+
     changed_at: datetime
     made: T | None
 
 
 class LiveDictionaries(Generic[T]):
-    """Every tenant's dictionary, made by `compile_` into what finds its words. `compile_` blocks and runs elsewhere."""
+    """Every tenant's dictionary, made by `compile_` into what finds its words; `compile_` blocks, and runs elsewhere.
 
-    def __init__(self, registry: Registry, vault: Vault, *, compile_: Callable[[Sequence[str]], T]) -> None:
+    empty: what stands for a tenant without one. unreadable: what stands for one that nobody here can open; it says of
+    no text that it holds none of the words.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        vault: Vault,
+        *,
+        compile_: Callable[[Sequence[str]], T],
+        empty: T,
+        unreadable: T,
+    ) -> None:
         self._registry = registry
         self._vault = vault
         self._compile = compile_
+        self._empty = empty
+        self._unreadable = unreadable
         self._held: Mapping[str, _Compiled[T]] = {}
 
-    def of(self, tenant: str) -> T | None:
-        """What finds a tenant's words, None when it has no dictionary. Raises Unreadable."""
+    async def of(self, tenant: str) -> T:
+        """What finds a tenant's words."""
         held = self._held.get(tenant)
         if held is None:
-            return None
-        if held.made is None:
-            raise Unreadable("the dictionary cannot be opened")
-        return held.made
+            return self._empty
+        return self._unreadable if held.made is None else held.made
 
     async def refresh(self) -> None:
         """Reads anew what has changed. Raises Unavailable."""
