@@ -33,6 +33,7 @@ from headrace_stream.codec import decode
 from headrace_stream.envelope import Event, M, check_size, readable_headers
 from headrace_stream.offsets import CAREFUL_AFTER, Beginnings, OffsetTracker
 from headrace_stream.publishers import Admit, Prove
+from headrace_stream.security import OPEN, BusSecurity
 from headrace_stream.trimming import is_sweep
 from headrace_stream.worker import Handler, Record, Refuser, Worker, group_of
 
@@ -164,8 +165,11 @@ class Bus:
 class Producer:
     """An idempotent producer that is replaced when it breaks, and never waits for ever."""
 
-    def __init__(self, bootstrap: str, client_id: str, prove: Prove[Any] | None = None) -> None:
+    def __init__(
+        self, bootstrap: str, client_id: str, *, prove: Prove[Any] | None = None, security: BusSecurity = OPEN
+    ) -> None:
         self._bootstrap = bootstrap
+        self._security = security
         self._prove = prove
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
@@ -228,6 +232,7 @@ class Producer:
                     linger_ms=0,
                     max_request_size=LARGEST_RECORD,
                     request_timeout_ms=int(SEND_SECONDS * 1000),
+                    **self._security.options(),
                 )
                 await _start_or_stop(producer)
                 self._producer = producer
@@ -569,12 +574,23 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def open_bus(bootstrap: str, *, service: str, prove: Prove[Any] | None = None) -> AsyncIterator[Bus]:
-    """Opens the bus at Kafka's bootstrap servers for a service. `prove` signs what it publishes as the outside does."""
+async def open_bus(
+    bootstrap: str, *, service: str, prove: Prove[Any] | None = None, security: BusSecurity = OPEN
+) -> AsyncIterator[Bus]:
+    """Opens the bus at Kafka's bootstrap servers for a service.
+
+    `prove` signs what it publishes as the outside does; `security` says who it is to the broker.
+    """
     servers = bootstrap.split(",")
-    broker = KafkaBroker(servers, client_id=f"headrace-{service}", logger=None, allow_auto_create_topics=False)
-    producer = Producer(bootstrap, f"headrace-{service}", prove)
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=f"headrace-{service}-admin")
+    broker = KafkaBroker(
+        servers,
+        client_id=f"headrace-{service}",
+        logger=None,
+        allow_auto_create_topics=False,
+        security=security.faststream(),
+    )
+    producer = Producer(bootstrap, f"headrace-{service}", prove=prove, security=security)
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=f"headrace-{service}-admin", **security.options())
     await _patiently(broker.connect)
     await _patiently(admin.start)
     try:

@@ -143,7 +143,7 @@ async def _connected(bootstrap: str) -> AsyncIterator[tuple[AIOKafkaAdminClient,
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await consumer._client._wait_on_metadata(topic)  # noqa: SLF001 - the consumer has no other way to ask for one topic
+    await consumer._client._wait_on_metadata(topic)
     found = consumer.partitions_for_topic(topic) or set()
     return [TopicPartition(topic, number) for number in sorted(found)]
 
@@ -188,7 +188,7 @@ async def _until_read(
     try:
         async with asyncio.timeout(patience):
             for group in groups:
-                while marks and not await _has_read(admin, group, marks):
+                while marks and not await _has_read(admin, group, marks):  # noqa: ASYNC110 - nobody tells us
                     await asyncio.sleep(_LOOK_SECONDS)
     except TimeoutError:
         raise Unavailable("kafka") from None
