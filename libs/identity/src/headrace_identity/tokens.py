@@ -23,7 +23,7 @@ from headrace_identity.principal import EVERYBODY, Principal, is_role, may_speak
 
 #: So many seconds may two clocks differ, at most.
 LONGEST_LEEWAY = 60
-_MOST_CHARACTERS = 8_192
+_MOST_CHARACTERS = 4_096
 _MOST_REMEMBERED = 4_096
 _TYPE = "JWT"
 #: What other issuers write there, RFC 9068 among them.
