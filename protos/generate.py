@@ -104,7 +104,14 @@ def _name(topic: dict[str, Any]) -> str:
 
 def _all(topics: list[dict[str, Any]]) -> str:
     names = ", ".join(_name(t) for t in topics)
-    return f"\n#: Every topic, dead letters not counted.\nALL: tuple[Topic[Any], ...] = ({names})\n"
+    every = f"\n#: Every topic, dead letters not counted.\nALL: tuple[Topic[Any], ...] = ({names})\n"
+    return every + _parties(topics, "producers", "writes to") + _parties(topics, "consumers", "reads")
+
+
+def _parties(topics: list[dict[str, Any]], key: str, verb: str) -> str:
+    listed = "\n".join(f"    {t['name']!r}: {tuple(t[key])!r}," for t in topics)
+    comment = f'#: Who {verb} each topic, by name: services, and "products" for everybody outside.'
+    return f"\n{comment}\n{key.upper()}: dict[str, tuple[str, ...]] = {{\n{listed}\n}}\n"
 
 
 ACCESS_HEADER = '''"""Who may call what, made from protos/access.yaml by protos/generate.py."""

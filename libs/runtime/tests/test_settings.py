@@ -65,3 +65,27 @@ def test_all_wrong_ones_are_named_at_once(monkeypatch: pytest.MonkeyPatch, capsy
 def test_every_setting_says_what_it_is_for() -> None:
     for kind in (ServiceSettings, StatefulSettings):
         assert all(field.description for field in kind.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE", "5432"), ("KAFKA_PASSWORD", "hunter2"), ("LISTEN", "http://user:hunter2@host"), ("SERVICE_KEY", "k")],
+)
+def test_a_secret_that_is_wrong_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    class Picky(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="HEADRACE_TRIAL_", extra="ignore", frozen=True)
+
+        database: int
+        kafka_password: int  # type: ignore[assignment]
+        service_key: int  # type: ignore[assignment]
+
+    for setting in ("DATABASE", "KAFKA_PASSWORD", "SERVICE_KEY"):
+        monkeypatch.setenv(f"HEADRACE_TRIAL_{setting}", "not-a-number")
+    monkeypatch.setenv(f"HEADRACE_TRIAL_{name}", f"{value}-not-a-number")
+    with pytest.raises(SystemExit):
+        load(Picky)
+    told = capsys.readouterr().err
+    assert f"HEADRACE_TRIAL_{name} is wrong" in told
+    assert value not in told

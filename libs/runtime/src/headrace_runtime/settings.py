@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="ServiceSettings")
+
+#: Settings whose value is nobody's to read off a terminal or a log: passwords, keys, and the addresses that hold one.
+_SECRET = re.compile(r"password|secret|token|key|database|dsn", re.IGNORECASE)
 
 
 class ServiceSettings(BaseSettings):
@@ -18,6 +22,14 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     kafka: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port, separated by commas.")
+    kafka_username: str = Field("", description="The service's name at Kafka (SASL); empty stays nameless.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Its password there.")
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="How the password is shown to Kafka."
+    )
+    kafka_authority: Path | None = Field(
+        None, description="What Kafka's certificate is verified with, PEM; unset speaks with Kafka without TLS."
+    )
     listen: str = Field(
         "127.0.0.1:0", description="Where gRPC is served, host:port; port 0 takes a free one.", pattern=r"^.+:\d+$"
     )
@@ -83,8 +95,13 @@ def _explain(settings: type[ServiceSettings], error: ValidationError) -> NoRetur
         if problem["type"] == "missing":
             sys.stderr.write(f"{name} is not set. {_purpose(settings, str(problem['loc'][0]))}\n")
         else:
-            sys.stderr.write(f"{name}={problem['input']!r} is wrong: {problem['msg']}.\n")
+            sys.stderr.write(f"{name}{_shown(name, problem['input'])} is wrong: {problem['msg']}.\n")
     sys.exit(2)
+
+
+def _shown(name: str, value: object) -> str:
+    """Returns "=value" where a value may be shown: one of a secret's, or an address with a password in it, may not."""
+    return "" if _SECRET.search(name) or "@" in str(value) else f"={value!r}"
 
 
 def _purpose(settings: type[ServiceSettings], name: str) -> str:

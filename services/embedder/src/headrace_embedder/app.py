@@ -12,6 +12,7 @@ from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.keys import open_vault
 from headrace_runtime.service import Service
 from headrace_stream import open_bus
+from headrace_stream.security import bus_security
 
 from headrace_embedder.adapters.engine import open_embedder, read_model
 from headrace_embedder.adapters.splitter import open_chunker
@@ -29,7 +30,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_chunker(folder.tokenizer, chunk_tokens=settings.chunk_tokens, window=folder.window) as chunker,
         open_embedder(folder, threads=settings.threads, limits=limits) as embedder,
         open_vault(settings) as vault,
-        open_bus(settings.kafka, service="embedder") as bus,
+        open_bus(settings.kafka, service="embedder", security=bus_security(settings)) as bus,
     ):
         Consumers(embedder, chunker, vault, now=lambda: datetime.now(UTC)).subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight

@@ -18,6 +18,7 @@ from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
 from headrace_stream.erasures import forget_erased
 from headrace_stream.publishers import open_publishers
+from headrace_stream.security import bus_security
 
 from headrace_feedback.adapters.classifier import open_classifier
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
@@ -41,7 +42,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """
     policy = load_policy(settings.policy)
     async with (
-        open_bus(settings.kafka, service="feedback") as bus,
+        open_bus(settings.kafka, service="feedback", security=bus_security(settings)) as bus,
         open_database(settings.database, schema="feedback") as database,
         open_publishers(settings, now=lambda: datetime.now(UTC)) as publishers,
         open_vault(settings) as vault,

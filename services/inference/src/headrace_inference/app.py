@@ -18,6 +18,7 @@ from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
 from headrace_stream.erasures import forget_erased
+from headrace_stream.security import bus_security
 
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.engine import open_engine_model
@@ -40,7 +41,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_vault(settings) as vault,
         open_neighbour(settings.classifier, settings) as classifier,
         open_database(settings.database, schema="inference") as database,
-        open_bus(settings.kafka, service="inference") as bus,
+        open_bus(settings.kafka, service="inference", security=bus_security(settings)) as bus,
     ):
         catalogue = read_catalogue()
         await seed(database, catalogue)

@@ -18,6 +18,7 @@ from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
 from headrace_stream.publishers import Prove, open_publishers, signing
+from headrace_stream.security import bus_security
 
 from headrace_ingest import consumers
 from headrace_ingest.adapters.parsing import open_parser
@@ -47,7 +48,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     policy = load_policy(settings.policy)
     async with (
         open_database(settings.database, schema="ingest") as database,
-        open_bus(settings.kafka, service="ingest", prove=_prove(settings)) as bus,
+        open_bus(settings.kafka, service="ingest", prove=_prove(settings), security=bus_security(settings)) as bus,
         open_publishers(settings, now=clock) as publishers,
         open_parser(seconds=settings.parse_seconds) as parser,
         open_vault(settings) as vault,

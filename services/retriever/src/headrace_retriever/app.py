@@ -19,6 +19,7 @@ from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
+from headrace_stream.security import bus_security
 
 from headrace_retriever.adapters.embedder import GrpcEmbedder
 from headrace_retriever.adapters.postgres import PostgresIndex, PostgresShelf
@@ -35,7 +36,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_database(settings.database, schema="retriever", connections=settings.connections) as database,
         open_neighbour(settings.embedder, settings) as channel,
         open_vault(settings) as vault,
-        open_bus(settings.kafka, service="retriever") as bus,
+        open_bus(settings.kafka, service="retriever", security=bus_security(settings)) as bus,
     ):
         ledger = Ledger(database)
         index = PostgresIndex(database, tuning=settings.tuning)
