@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import structlog
 from headrace.privacy.v1.keys_pb2_grpc import add_KeyServiceServicer_to_server
 from headrace.privacy.v1.service_pb2_grpc import add_PrivacyServiceServicer_to_server
 from headrace_database import open_database
@@ -16,8 +17,10 @@ from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
+from headrace_stream.security import bus_security
 
 from headrace_classifier.adapters.audit_key import read_audit_key
+from headrace_classifier.adapters.names import PACKAGE, load_person_model
 from headrace_classifier.adapters.master_keys import master_keys_of
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
@@ -27,12 +30,17 @@ from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.governing import open_governance
 from headrace_classifier.key_servicer import KeyServicer
+from headrace_classifier.inspection import TextDetector
+from headrace_classifier.name_words import load_given_names
+from headrace_classifier.names import NameReader
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.servicer import PrivacyServicer
 from headrace_classifier.settings import Settings
 
+log = structlog.get_logger()
+
 #: Makes the recognisers load what they load at first use: the suffix list and the telephone metadata, 0.3 s.
-_WARM_UP = "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018 DE89370400440532013000"
+_WARM_UP = "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018, said Ulrike Vandenbroucke, who met Gudmund Oyelaran; DE89370400440532013000"
 
 
 @asynccontextmanager
@@ -54,9 +62,12 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         governance = await stack.enter_async_context(
             open_governance(database, policy, audit, vault=vault, settings=settings)
         )
-        bus = await stack.enter_async_context(open_bus(settings.kafka, service="classifier"))
+        bus = await stack.enter_async_context(
+            open_bus(settings.kafka, service="classifier", security=bus_security(settings))
+        )
         consumers = Consumers(
-            policy, queries, documents, vault, now=lambda: datetime.now(UTC), decisions=governance.decisions
+            policy, queries, documents, vault, now=lambda: datetime.now(UTC), decisions=governance.decisions,
+            dictionaries=governance.dictionaries,
         )
         consumers.subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
@@ -65,12 +76,14 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             *governance.servicers,
             Servicer(
                 add_PrivacyServiceServicer_to_server,
-                PrivacyServicer(policy, queries, decisions=governance.decisions),
+                PrivacyServicer(
+                    policy, queries, decisions=governance.decisions, dictionaries=governance.dictionaries
+                ),
                 "headrace.privacy.v1.PrivacyService",
             ),
             Servicer(
                 add_KeyServiceServicer_to_server,
-                KeyServicer(keys, rotate=keys.rotate),
+                KeyServicer(keys, rotate=governance.recorded_rotation(keys.rotate)),
                 "headrace.privacy.v1.KeyService",
             ),
         ]
@@ -80,7 +93,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
 
 async def _open_inspectors(settings: Settings, stack: AsyncExitStack) -> tuple[ThreadedInspector, ThreadedInspector]:
     """Opens one inspector for queries and calls, and one for documents."""
-    masker, detector = SecretMasker(), PersonalDataDetector(load_recognisers())
+    masker, detector = SecretMasker(), _open_detector()
     detector.detect(_WARM_UP)
     limit = TimeLimit(settings.detection_seconds, settings.detection_seconds_per_mebibyte)
     queries, documents = [
@@ -88,3 +101,11 @@ async def _open_inspectors(settings: Settings, stack: AsyncExitStack) -> tuple[T
         for _ in range(2)
     ]
     return queries, documents
+
+
+def _open_detector() -> TextDetector:
+    """Loads what detection needs, and says so where names will be found by their surroundings alone."""
+    persons = load_person_model()
+    if persons is None:
+        log.warning("names are covered in part: the model is not installed", package=PACKAGE)
+    return TextDetector(PersonalDataDetector(load_recognisers()), NameReader(load_given_names()), persons)

@@ -13,8 +13,7 @@ from headrace_privacy import Tier
 from headrace_privacy.policy import Purpose
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_classifier.approvals import Grant, GrantState, Scope
-from headrace_classifier.authorising import Answer, Use
+from headrace_classifier.approvals import Answer, Grant, GrantState, Scope, Use
 
 #: As the contract has it.
 MOST_SOURCES = 32

@@ -96,6 +96,27 @@ class Grant:
         return replace(self, revocation=revocation, note=note or self.note)
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a service is about to do, and for whom. backend: where it would send the records; "" nowhere outside."""
+
+    role: str
+    subject: str
+    scope: Scope
+    records: tuple[str, ...] = ()
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether it may. sequence: the audit log's row, 0 when the log need not know."""
+
+    allowed: bool
+    reason: str
+    grant_id: str = ""
+    sequence: int = 0
+
+
 def is_same_person(one: str, other: str) -> bool:
     """Says whether two names are one person's: "Maria " is maria. The database's constraint compares so, too."""
     return one.strip().lower() == other.strip().lower()

@@ -5,13 +5,12 @@ Nothing is kept from one question to the next: what was allowed a moment ago may
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from headrace_privacy import Tier
 from headrace_privacy.policy import Policy, Purpose, Ruling, RulingKind
 
-from headrace_classifier.approvals import Scope, best_cover
+from headrace_classifier.approvals import Answer, Scope, Use, best_cover
 from headrace_classifier.audit import Entry
 from headrace_classifier.registry import Register
 
@@ -19,27 +18,6 @@ from headrace_classifier.registry import Register
 _ALWAYS_RECORDED = frozenset({Purpose.REVIEW, Purpose.TRAIN, Purpose.SHARE})
 #: Who a product asks for is an end user. The log outlives an erasure, so it does not name them: the record's id does.
 _END_USER = "an end user"
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What a service is about to do, and for whom. backend: where it would send the records; "" nowhere outside."""
-
-    role: str
-    subject: str
-    scope: Scope
-    records: tuple[str, ...] = ()
-    backend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Whether it may. sequence: the audit log's row, 0 when the log need not know."""
-
-    allowed: bool
-    reason: str
-    grant_id: str = ""
-    sequence: int = 0
 
 
 async def authorize(use: Use, register: Register, *, policy: Policy, now: datetime, trace_id: str) -> Answer:

@@ -14,6 +14,7 @@ from headrace_runtime.errors import NotFound
 from headrace_classifier.audit import Entry
 from headrace_classifier.dictionaries import StoredDictionary
 from headrace_classifier.granting import check_named
+from headrace_classifier.keys import Rotation
 from headrace_classifier.registry import Register
 from headrace_classifier.tier_decisions import About, TierDecision
 
@@ -81,6 +82,24 @@ async def put_dictionary(
         actor=by.subject,
         tenant=dictionary.tenant,
         reason=f"{dictionary.identifiers} identifiers",
+        policy_version=policy_version,
+        trace_id=trace_id,
+    )
+    await register.record(entry)
+
+
+async def record_rotation(
+    rotation: Rotation, register: Register, *, by: Principal, policy_version: str, trace_id: str
+) -> None:
+    """Records that the master key was replaced."""
+    before = "destroyed" if rotation.destroyed else "to be destroyed by whoever keeps it"
+    entry = Entry(
+        recorded_at=rotation.rotated_at,
+        action="key.rotated",
+        role=by.role,
+        actor=by.subject,
+        object=rotation.version,
+        reason=f"{rotation.keys} keys wrapped anew, the one before {before}",
         policy_version=policy_version,
         trace_id=trace_id,
     )

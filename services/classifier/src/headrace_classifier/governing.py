@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from headrace.privacy.v1.audit_pb2_grpc import add_AuditServiceServicer_to_serve
 from headrace.privacy.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
 from headrace_database import Database
 from headrace_identity import (
+    EVERYBODY,
     PrivateKey,
     UnusableKey,
     current_principal,
@@ -25,6 +26,7 @@ from headrace_runtime.admission import open_believed
 from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.settings import variable
+from headrace_telemetry.tracing import trace_id
 
 from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.live import LiveDecisions, LiveDictionaries, following
@@ -33,9 +35,12 @@ from headrace_classifier.adapters.postgres_registry import PostgresRegistry
 from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
 from headrace_classifier.approval_servicer import ApprovalServicer
 from headrace_classifier.audit_servicer import AuditServicer
+from headrace_classifier.deciding import record_rotation
 from headrace_classifier.dictionaries import UnreadableDictionary
 from headrace_classifier.dictionary import EMPTY, Dictionary
+from headrace_classifier.keys import Rotation
 from headrace_classifier.policy_servicer import PolicyServicer
+from headrace_classifier.registry import Registry
 from headrace_classifier.settings import Settings
 
 
@@ -44,9 +49,24 @@ class Governance:
     """What the rest of the classifier needs of it."""
 
     servicers: Sequence[Servicer]
+    registry: Registry
+    policy: Policy
     checkpoints: Checkpoints
     decisions: LiveDecisions
     dictionaries: LiveDictionaries[Dictionary]
+
+    def recorded_rotation(self, rotate: Callable[[], Awaitable[Rotation]]) -> Callable[[], Awaitable[Rotation]]:
+        """Replaces the master key as `rotate` does, and records who did: afterwards, since it is many transactions."""
+
+        async def recorded() -> Rotation:
+            rotation, by = await rotate(), current_principal()
+            async with self.registry.open(EVERYBODY) as register:
+                await record_rotation(
+                    rotation, register, by=by, policy_version=self.policy.version, trace_id=trace_id()
+                )
+            return rotation
+
+        return recorded
 
 
 @asynccontextmanager
@@ -87,6 +107,8 @@ async def open_governance(
                 Servicer(add_PolicyServiceServicer_to_server, policies, "headrace.privacy.v1.PolicyService"),
                 Servicer(add_AuditServiceServicer_to_server, log, "headrace.privacy.v1.AuditService"),
             ],
+            registry=registry,
+            policy=policy,
             checkpoints=checkpoints,
             decisions=decisions,
             dictionaries=dictionaries,

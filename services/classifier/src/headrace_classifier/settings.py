@@ -14,7 +14,6 @@ class Settings(StatefulSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CLASSIFIER_", extra="ignore", frozen=True)
 
-    policy: Path | None = Field(None, description="The policy's YAML file; unset takes the one that is shipped.")
     audit_key: Path = Field(description="The file of the audit chain's key: 64 hex digits.")
     checkpoints: Path = Field(description="The folder outside the database that the audit log's checkpoints go to.")
     master_key_file: Path | None = Field(
