@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import psutil
@@ -133,13 +135,51 @@ def test_the_passwords_are_for_their_owner_alone(own_postgres: PostgresServer) -
     assert (own_postgres.folder / "passwords.json").stat().st_mode & 0o777 == 0o600
 
 
-async def test_users_text_stays_out_of_the_database_log(own_postgres: PostgresServer) -> None:
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        ("INSERT INTO texts VALUES ('long-{canary}')", asyncpg.CheckViolationError),
+        ("INSERT INTO texts SELECT 'dup', '{canary}' FROM generate_series(1, 2)", asyncpg.UniqueViolationError),
+        ("SELECT '{canary}'::integer", asyncpg.InvalidTextRepresentationError),
+        ("SELECT '{canary}' || no_such_column", asyncpg.UndefinedColumnError),
+        ("SELECT '{canary}' FROM WHERE", asyncpg.PostgresSyntaxError),
+        ("DO $$ BEGIN RAISE EXCEPTION '{canary}'; END $$", asyncpg.RaiseError),
+        ("DO $$ BEGIN RAISE WARNING '{canary}'; END $$", None),
+        ("SELECT pg_sleep(0.2), '{canary}'", None),
+    ],
+)
+async def test_users_text_stays_out_of_the_database_log(
+    own_postgres: PostgresServer, failing: str, error: type[Exception] | None
+) -> None:
+    canary = f"canary-{uuid4().hex}"
     connection = await asyncpg.connect(own_postgres.dsn())
-    await connection.execute("CREATE TABLE texts (t text CHECK (length(t) < 5))")
-    with pytest.raises(asyncpg.CheckViolationError):
-        await connection.execute("INSERT INTO texts VALUES ('canary-in-a-row')")
-    await connection.close()
-    assert "canary-in-a-row" not in own_postgres.log.read_text()
+    try:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS texts (t text PRIMARY KEY CHECK (length(t) < 5), note text)"
+        )
+        with pytest.raises(error) if error else contextlib.nullcontext():
+            await connection.execute(failing.format(canary=canary))
+        with pytest.raises(asyncpg.DataError):  # as a parameter
+            await connection.fetchval("SELECT $1::text::integer", canary)
+    finally:
+        await connection.close()
+    assert canary not in own_postgres.log.read_text()
+
+
+async def test_the_database_keeps_no_old_segment_of_its_log(own_postgres: PostgresServer) -> None:
+    connection = await asyncpg.connect(own_postgres.dsn())
+    try:
+        for _ in range(3):
+            await connection.execute("CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1)")
+            await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+        segments = await connection.fetchval("SELECT count(*) FROM pg_ls_waldir()")
+        current = await connection.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())")
+        names = {row["name"] for row in await connection.fetch("SELECT name FROM pg_ls_waldir()")}
+    finally:
+        await connection.close()
+    assert segments <= 2
+    assert {name for name in names if name > current} == set()  # none waits to be written over
 
 
 async def test_the_database_lowers_letters_beyond_ascii(own_postgres: PostgresServer) -> None:

@@ -106,3 +106,30 @@ def test_what_heals_is_unavailable(error: Exception) -> None:
 def test_what_does_not_is_what_it_is(error: Exception) -> None:
     with pytest.raises(type(error)), postgres_errors():
         raise error
+
+
+async def _rows(superuser: str, sql: str) -> object:
+    connection = await asyncpg.connect(superuser)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("way", ["vacuum", "rewrite"])
+async def test_dead_rows_are_removed_by_the_service_itself(opened: Database, database: Any, way: str) -> None:
+    await database.migrate("ingest")
+    async with opened.transaction() as connection:
+        await connection.execute("INSERT INTO outbox (topic, key, headers, value) VALUES ('t', 'k', '{}', 'v')")
+    async with opened.transaction() as connection:
+        await connection.execute("DELETE FROM outbox")
+    await getattr(opened, way)("outbox", "inbox")
+    pages = await _rows(database.superuser, "SELECT pg_relation_size('ingest.outbox')")
+    assert pages == 0
+
+
+@pytest.mark.real
+async def test_a_table_with_a_strange_name_is_no_statement(opened: Database) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await opened.vacuum('outbox"; DROP TABLE outbox; --')

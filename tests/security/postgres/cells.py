@@ -1,0 +1,85 @@
+"""Who may do what in which table: the only cells of the matrix that allow anything.
+
+A table that is not listed here fails the matrix, so that whoever makes one says who may do what in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: Of the rows in a table a role sees those of the tenant that its transaction named; those, or all for "*"; or all.
+Scope = Literal["tenant", "tenant or *", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What the roles of a table's own service may do in it; every other service's may do nothing.
+
+    service, lower: the login role, and the two of a lower clearance: letters of SELECT, INSERT, UPDATE (of any column),
+    DELETE. tiered: whether a role sees, and writes, rows up to its tier only. values: SQL for columns that a generic
+    value does not fit.
+    """
+
+    service: str
+    lower: str = ""
+    scope: Scope = "tenant"
+    tiered: bool = False
+    values: dict[str, str] = field(default_factory=dict)
+
+
+_OURS = Cell("SID", scope="all")
+_NOBODYS = Cell("", scope="all")
+_NAMES = Cell("SI", scope="all")
+
+#: What every service has.
+EVERYWHERE = {
+    "inbox": _OURS,
+    "outbox": _OURS,
+    "applied_migrations": _NOBODYS,
+    "tombstones": Cell("SIU", values={"name": "$unique32"}),
+    "erased_records": Cell("SIU"),
+}
+
+ALLOWED: dict[str, Cell] = {
+    "ingest.applied_migrations": Cell("S", scope="all"),  # granted, but no policy lets a row through
+    "ingest.tenants": _NAMES,
+    "ingest.queries": Cell("SIUD", "S", tiered=True),
+    "ingest.sources": Cell("SIUD", "S", tiered=True),
+    "ingest.documents": Cell("SIUD", "S", tiered=True),
+    "ingest.submissions": Cell("SIUD"),
+    "classifier.grants": Cell(
+        "SIU",
+        scope="tenant or *",
+        values={"sources": "'{}'", "longest_days": "7", "expires_at": "now() + interval '1 day'"},
+    ),
+    "classifier.audit": Cell("SI", scope="all", values={"sequence": "$next", "action": "'a.b'", "records": "'{}'"}),
+    "classifier.checkpoints": Cell("SI", scope="all", values={"number": "$next"}),
+    "classifier.tier_decisions": Cell("SIUD", scope="tenant or *"),
+    "classifier.dictionaries": Cell("SIUD", scope="tenant or *"),
+    "classifier.data_keys": Cell("SIUD", scope="tenant or *", values={"owner": "$unique32"}),
+    "classifier.master_keys": Cell("SID", scope="all"),
+    "retriever.index_identity": Cell("SI", "S", scope="all", values={"dimensions": "8"}),
+    "retriever.documents": Cell("SIUD", tiered=True),
+    "retriever.chunks": Cell(
+        "SIUD",
+        "S",
+        tiered=True,
+        values={"text": r"'\x1200'", "labels": "''", "embedding": "'[1,2]'", "words": "''"},
+    ),
+    "retriever.tallies": Cell("SIUD", "S", tiered=True),
+    "inference.prompts": _NAMES,
+    "inference.variants": _NAMES,
+    "inference.answers": Cell("SI", "S", tiered=True, values={"grounding": "'grounded'"}),
+    "feedback.tenants": _NAMES,
+    "feedback.interactions": Cell("SI", "S", tiered=True),
+    "feedback.interaction_chunks": Cell("SI", "S", tiered=True),
+    "feedback.feedback": Cell("SIU", "S", tiered=True, values={"kind": "'thumb'", "query_id": "gen_random_uuid()"}),
+    "traces.applied_migrations": _NOBODYS,
+    "traces.spans": Cell("SID", scope="all"),
+}
+
+
+def cell_of(table: str) -> Cell | None:
+    """Returns who may do what in a table, "schema.table"; None when nobody said."""
+    return ALLOWED.get(table) or EVERYWHERE.get(table.partition(".")[2])
