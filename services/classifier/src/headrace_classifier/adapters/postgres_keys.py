@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 from headrace_database import Connection, Database
 from headrace_database.connection import statement
-from headrace_privacy import DataKey, Owner
+from headrace_privacy import DataKey, Owner, OwnerKind
 from headrace_runtime.errors import Conflict, Unavailable
 
 from headrace_classifier.keys import (
@@ -156,6 +156,38 @@ class PostgresKeys:
             names.owner(owner),
         )
         return bool(found)
+
+    async def count(self, connection: Connection, owner: Owner, *, until: datetime) -> int:
+        """How many keys an owner has that were made up to a moment: one, or none."""
+        names = await self._names_on(connection, owner.tenant)
+        if names is None:
+            return 0
+        select = "SELECT count(*) FROM data_keys WHERE tenant = $1 AND kind = $2 AND owner = $3 AND created_at <= $4"
+        return int(await connection.fetchval(select, owner.tenant, int(owner.kind), names.owner(owner), until))
+
+    async def count_source(self, connection: Connection, tenant: str, source: str, *, until: datetime) -> int:
+        """As count, over all documents of a source."""
+        names = await self._names_on(connection, tenant)
+        if names is None:
+            return 0
+        select = "SELECT count(*) FROM data_keys WHERE tenant = $1 AND source = $2 AND created_at <= $3"
+        return int(await connection.fetchval(select, tenant, names.source(source), until))
+
+    async def count_anonymous(self, connection: Connection, tenant: str, *, before: datetime) -> int:
+        """How many keys of the anonymous were made before a moment."""
+        select = "SELECT count(*) FROM data_keys WHERE tenant = $1 AND kind = $2 AND created_at < $3"
+        return int(await connection.fetchval(select, tenant, int(OwnerKind.ANONYMOUS), before))
+
+    async def destroy_anonymous(self, connection: Connection, tenant: str, *, before: datetime) -> int:
+        """As destroy, for all days of the anonymous whose keys were made before a moment."""
+        delete = "DELETE FROM data_keys WHERE tenant = $1 AND kind = $2 AND created_at < $3"
+        return await _delete(connection, delete, tenant, int(OwnerKind.ANONYMOUS), before)
+
+    async def tenants_before(self, connection: Connection, before: datetime) -> list[str]:
+        """The tenants that may have questions and answers from before a moment: whose oldest key for them is older."""
+        select = "SELECT DISTINCT tenant FROM data_keys WHERE kind = ANY($1) AND created_at < $2 ORDER BY tenant"
+        kinds = [int(OwnerKind.SUBJECT), int(OwnerKind.ANONYMOUS)]
+        return [row["tenant"] for row in await connection.fetch(select, kinds, before)]
 
     async def rotate(self) -> Rotation:
         """Wraps every key under a fresh master key, and destroys those before it where that is in our hands.
