@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from headrace.feedback.v1 import service_pb2
@@ -323,6 +323,21 @@ async def test_what_is_erased_is_counted_and_not_exported(house: House) -> None:
     gone = {"queryId": str(uuid4()), "tenant": "demo", "subject": "user-9", "acceptedAt": "2026-11-21T09:00:00Z"}
     await house.answered(gone["queryId"], query=gone)
     house.keyring.destroy(Owner.subject("demo", "user-9"))
+    responses = await house.export(purpose=PURPOSE_TRAIN)
+    assert ids(responses) == [kept]
+    assert left_out(responses) == {("erased", "TIER_1"): 1}
+
+
+async def test_what_is_removed_while_it_is_asked_about_counts_as_erased(house: House) -> None:
+    house.caller = DEVELOPER
+    kept, gone = await log_some(house, 2)
+    ask = house.authorizer.authorize
+
+    async def meanwhile(use: Use) -> Verdict:
+        del house.log.interactions["demo", UUID(gone)]
+        return await ask(use)
+
+    house.authorizer.authorize = meanwhile  # type: ignore[method-assign]
     responses = await house.export(purpose=PURPOSE_TRAIN)
     assert ids(responses) == [kept]
     assert left_out(responses) == {("erased", "TIER_1"): 1}

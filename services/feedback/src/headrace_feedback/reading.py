@@ -157,6 +157,8 @@ class Exporting:
         clearance = max(one.tier for one in allowed.values())
         async with self._desk.reader.open(self._wish.tenant, clearance=clearance) as log:
             contents = {content.query_id: content for content in await log.exported(self._wish.tenant, allowed)}
+        for gone in allowed.keys() - contents.keys():
+            self.exclude("erased", allowed[gone].tier)
         return [
             Readable(one, verdicts[_group(one)].grant_id, contents[query_id])
             for query_id, one in allowed.items()
