@@ -56,7 +56,7 @@ class Direct:
     async def mask(self, text: str) -> Masked:
         return self._masker.mask(text)
 
-    async def detect(self, text: str) -> tuple[Finding, ...]:
+    async def detect(self, text: str, dictionary: object = None) -> tuple[Finding, ...]:
         return self._detector.detect(text)
 
 

@@ -29,12 +29,12 @@ SUBMISSION = Submission(Provenance("demo", declared=Tier.PUBLIC), "canary-text, 
 
 
 class Finds:
-    def detect(self, text: str) -> tuple[Finding, ...]:
+    def detect(self, text: str, dictionary: object = None) -> tuple[Finding, ...]:
         return ()
 
 
 class Raises:
-    def detect(self, text: str) -> tuple[Finding, ...]:
+    def detect(self, text: str, dictionary: object = None) -> tuple[Finding, ...]:
         raise RuntimeError(text)
 
 
@@ -44,7 +44,7 @@ class Hangs:
     def __init__(self) -> None:
         self.release = threading.Event()
 
-    def detect(self, text: str) -> tuple[Finding, ...]:
+    def detect(self, text: str, dictionary: object = None) -> tuple[Finding, ...]:
         if "canary-text" in text:
             self.release.wait(30)
         return ()
@@ -131,7 +131,7 @@ async def test_a_caller_that_gives_up_gets_its_thread_back_to_the_others(inspect
 
 async def test_waiting_for_a_thread_does_not_use_up_the_time_limit(inspector: Open) -> None:
     class Slow:
-        def detect(self, text: str) -> tuple[Finding, ...]:
+        def detect(self, text: str, dictionary: object = None) -> tuple[Finding, ...]:
             time.sleep(0.05)
             return ()
 

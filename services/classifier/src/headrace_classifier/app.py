@@ -20,8 +20,8 @@ from headrace_stream import Ledger, open_bus
 from headrace_stream.security import bus_security
 
 from headrace_classifier.adapters.audit_key import read_audit_key
-from headrace_classifier.adapters.names import PACKAGE, load_person_model
 from headrace_classifier.adapters.master_keys import master_keys_of
+from headrace_classifier.adapters.names import PACKAGE, load_person_model
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.adapters.presidio import load_recognisers
@@ -29,8 +29,8 @@ from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, o
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.governing import open_governance
-from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.inspection import TextDetector
+from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.name_words import load_given_names
 from headrace_classifier.names import NameReader
 from headrace_classifier.secret_masker import SecretMasker
@@ -40,7 +40,10 @@ from headrace_classifier.settings import Settings
 log = structlog.get_logger()
 
 #: Makes the recognisers load what they load at first use: the suffix list and the telephone metadata, 0.3 s.
-_WARM_UP = "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018, said Ulrike Vandenbroucke, who met Gudmund Oyelaran; DE89370400440532013000"
+_WARM_UP = (
+    "warm.up@acme.com +1 212-555-1234 (212) 555-1234 020 7946 0018 DE89370400440532013000,"
+    " said Ulrike Vandenbroucke, who met Gudmund Oyelaran there"
+)
 
 
 @asynccontextmanager
@@ -66,7 +69,12 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             open_bus(settings.kafka, service="classifier", security=bus_security(settings))
         )
         consumers = Consumers(
-            policy, queries, documents, vault, now=lambda: datetime.now(UTC), decisions=governance.decisions,
+            policy,
+            queries,
+            documents,
+            vault,
+            now=lambda: datetime.now(UTC),
+            decisions=governance.decisions,
             dictionaries=governance.dictionaries,
         )
         consumers.subscribe(
@@ -76,9 +84,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             *governance.servicers,
             Servicer(
                 add_PrivacyServiceServicer_to_server,
-                PrivacyServicer(
-                    policy, queries, decisions=governance.decisions, dictionaries=governance.dictionaries
-                ),
+                PrivacyServicer(policy, queries, decisions=governance.decisions, dictionaries=governance.dictionaries),
                 "headrace.privacy.v1.PrivacyService",
             ),
             Servicer(

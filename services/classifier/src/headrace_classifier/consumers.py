@@ -19,9 +19,11 @@ from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
 from headrace_classifier import translate
-from headrace_classifier.handlers import NO_DECISIONS, classify, tier_by_provenance
-from headrace_classifier.ports import Inspector
+from headrace_classifier.handlers import NO_DECISIONS, NO_DICTIONARIES, classify, tier_by_provenance
+from headrace_classifier.ports import Dictionaries, Inspector
+from headrace_classifier.submission import Submission
 from headrace_classifier.tier_decisions import Decisions
+from headrace_classifier.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Consumers:
     vault: Vault
     now: Callable[[], datetime]
     decisions: Decisions = NO_DECISIONS
+    dictionaries: Dictionaries = NO_DICTIONARIES
 
     def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
         """Subscribes to queries and documents, and lets go of keys when somebody is erased."""
@@ -47,7 +50,7 @@ class Consumers:
     async def on_query(self, delivery: Delivery[QueryAccepted]) -> Sequence[Event[Any]]:
         """query.accepted → query.classified. Raises Erased."""
         submission = translate.query_submission(delivery.message, await self.vault.opener_for(delivery.message))
-        verdict = await classify(submission, policy=self.policy, inspector=self.queries, decisions=self.decisions)
+        verdict = await self._classify(submission, self.queries)
         query_id, found = delivery.message.query.query_id, len(verdict.findings)
         describe(
             get_current_span(),
@@ -69,9 +72,18 @@ class Consumers:
             return [await self._classify_document(delivery)]
         raise Rejected(Violation("change", "missing", "The event holds neither a text nor a deletion."))
 
+    async def _classify(self, submission: Submission, inspector: Inspector) -> Verdict:
+        return await classify(
+            submission,
+            policy=self.policy,
+            inspector=inspector,
+            decisions=self.decisions,
+            dictionaries=self.dictionaries,
+        )
+
     async def _classify_document(self, delivery: Delivery[DocumentAccepted]) -> Event[Any]:
         submission = translate.document_submission(delivery.message, await self.vault.opener_for(delivery.message))
-        verdict = await classify(submission, policy=self.policy, inspector=self.documents, decisions=self.decisions)
+        verdict = await self._classify(submission, self.documents)
         describe(get_current_span(), {"headrace.tier": verdict.tier.label, "headrace.findings": len(verdict.findings)})
         seal = await self.vault.seal_like(delivery.message.raw, owner_of_document(delivery.message.document))
         message = translate.document_classified(delivery.message, verdict, seal)

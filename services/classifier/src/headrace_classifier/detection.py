@@ -1,4 +1,7 @@
-"""Finding personal data in a masked text: patterns over all of it, recognisers on the few places that they name."""
+"""Finding personal data in a masked text: patterns over all of it, recognisers on the few places that they name.
+
+What has a form is here; `inspection` adds names, addresses, code and dictionaries, and looks through disguises.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 
-from headrace_classifier.masking import Span, count, merge
+from headrace_classifier.masking import Span, count, merge_by_rule
+from headrace_classifier.own_recognisers import OWN_RECOGNISERS
 from headrace_classifier.patterns import PatternSet, after, compile_pattern, scan
 from headrace_classifier.personal_rules import PERSONAL_RULES, PersonalRule
 from headrace_classifier.ports import Recogniser
@@ -28,27 +32,24 @@ class PersonalDataDetector:
     def __init__(self, recognisers: Mapping[str, Recogniser], rules: Sequence[PersonalRule] = PERSONAL_RULES) -> None:
         """Compiles the rules. Raises KeyError when a rule asks for a recogniser that is not there."""
         self._rules = tuple(rules)
-        self._recognisers = [recognisers[rule.recogniser] for rule in self._rules]
+        known = {**OWN_RECOGNISERS, **recognisers}
+        self._recognisers = [known[rule.recogniser] for rule in self._rules]
         self._patterns = [compile_pattern(rule.pattern) for rule in self._rules]
         self._set = PatternSet([rule.pattern for rule in self._rules])
 
     def detect(self, text: str) -> tuple[Finding, ...]:
         """Returns how often each rule fires; of each pattern at most COUNTED places."""
-        data = text.encode()
-        spans = [span for place in self._set.occurring(data) for span in self._spans(place, data)]
-        return count(_merge_by_rule(spans), FindingKind.PERSONAL_DATA)
+        return count(self.spans(text.encode()), FindingKind.PERSONAL_DATA)
+
+    def spans(self, data: bytes) -> list[Span]:
+        """Returns where each rule fires in `data` (UTF-8); those of one rule never overlap."""
+        return merge_by_rule([span for place in self._set.occurring(data) for span in self._spans(place, data)])
 
     def _spans(self, place: int, data: bytes) -> list[Span]:
         rule, recogniser = self._rules[place], self._recognisers[place]
         accept = partial(_accepts, rule, recogniser, data)
         found = scan(self._patterns[place], data, accept=accept, resume=after)
         return [Span(start, end, rule.name) for start, end in islice(found, COUNTED)]
-
-
-def _merge_by_rule(spans: Sequence[Span]) -> list[Span]:
-    """Joins the overlapping spans of one rule name: two ways to write a kind may fire on one place."""
-    names = sorted({span.rule for span in spans})
-    return [merged for name in names for merged in merge(span for span in spans if span.rule == name)]
 
 
 def _accepts(rule: PersonalRule, recogniser: Recogniser, data: bytes, start: int, end: int) -> bool:

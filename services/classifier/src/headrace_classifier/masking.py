@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace_classifier.verdict import Finding, FindingKind, Masked
@@ -34,6 +34,12 @@ def merge(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
+
+
+def merge_by_rule(spans: Sequence[Span]) -> list[Span]:
+    """Joins the overlapping spans of one rule name: two ways to write a kind may fire on one place."""
+    names = sorted({span.rule for span in spans})
+    return [merged for name in names for merged in merge(span for span in spans if span.rule == name)]
 
 
 def _join(first: Span, second: Span) -> Span:

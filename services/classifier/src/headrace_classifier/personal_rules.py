@@ -114,6 +114,24 @@ def _is_number_to_call(candidate: str, before: str, behind: str) -> bool:
     return re.match(r"[-.]?\w", behind) is None and len({c for c in candidate if c.isdigit()}) > 1
 
 
+def _is_abroad(candidate: str, before: str, behind: str) -> bool:
+    """No signed decimal, no offset of a time zone."""
+    return re.fullmatch(r"\+\d+\.\d+", candidate) is None and _is_number_to_call(candidate, before, behind)
+
+
+def _is_trunk_number(candidate: str, before: str, behind: str) -> bool:
+    """Nine to thirteen digits after a trunk prefix, in groups, and no clock time or sum."""
+    digits = [c for c in candidate if c.isdecimal()]
+    return 9 <= len(digits) <= 15 and len(set(digits)) > 3 and _is_number_to_call(candidate, before, behind)
+
+
+#: A key or a word whose value is a telephone number, in the languages that we meet most.
+_PHONE_KEY = (
+    r"(?i:(?:\b|_)(?:(?:tele)?phone|tel|telefon[oe]?|téléphone|mobile?|mobiltelefon|mobiel|cell|celular|móvil|handy"
+    r"|cellulare|portable|komórka|fax|whatsapp|msisdn|rufnummer"
+    r"|(?:tele)?phone[_ ]?(?:number|no|nr)|contact[_ ]number|callback(?:[_ ]number)?)\.?)"
+)
+
 #: What people write before a number to call. `call` alone is code's word as well: it needs somebody to be called.
 _CALLING = (
     r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
@@ -136,14 +154,18 @@ def _stands_alone(_candidate: str, before: str, behind: str) -> bool:
 _WITHIN_SENTENCE = r"(?:\.[ :]{0,2}|(?:[^\d\n.;!?]|(?i:n[or]|num|acct)\.){0,32}?)"
 
 
-def _said(name: str, words: str, number: str, score: float = 0.01) -> PersonalRule:
-    """A rule for a number that means nothing without one of these words before it, in the same sentence."""
-    return PersonalRule(name, rf"(?i:\b(?:{words})\b){_WITHIN_SENTENCE}\b({number})\b", name, score)
+def _said(name: str, words: str, number: str, score: float = 0.01, *, by: str = "") -> PersonalRule:
+    """A rule for a number that means nothing without one of these words before it, in the same sentence.
+
+    by: the recogniser that is asked, where it is not the rule's namesake.
+    """
+    pattern = rf"(?i:(?:\b|_)(?:{words})(?:\b|_)){_WITHIN_SENTENCE}\b({number})\b"
+    return PersonalRule(name, pattern, by or name, score)
 
 
-def _shaped(name: str, pattern: str) -> PersonalRule:
+def _shaped(name: str, pattern: str, *, by: str = "") -> PersonalRule:
     """A rule for a number whose shape and check digits say enough, unless it is part of a longer one."""
-    return PersonalRule(name, rf"\b{pattern}\b", name, means=_stands_alone)
+    return PersonalRule(name, rf"\b{pattern}\b", by or name, means=_stands_alone)
 
 
 PERSONAL_RULES: tuple[PersonalRule, ...] = (
@@ -167,6 +189,28 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     ),
     PersonalRule("phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone", means=_is_number_to_call),
     PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone", means=_is_number_to_call),
+    PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-plan", means=_is_abroad),
+    PersonalRule("phone", rf"\b00[1-9](?:[()]|{_GAP}|\d){{7,20}}\d", "phone-said", means=_is_trunk_number),
+    PersonalRule(
+        "phone",
+        rf"\(?\b0[1-9]\d{{0,4}}\)?(?:{_GAP}|{_GAP}{{3}})?\d{{2,4}}(?:{_GAP}\d{{2,4}}){{1,4}}\b"
+        rf"|\(0\d{{1,4}}\) ?\d{{5,8}}\b|\b0\d{{1,4}}[-/ ]\d{{5,8}}\b",
+        "phone-said",
+        means=_is_trunk_number,
+    ),
+    PersonalRule(
+        "phone",
+        r"\(\d{2}\) ?9?\d{4}[- ]\d{4}\b|\b[6-9]\d{2} \d{2} \d{2} \d{2}\b",
+        "phone-said",
+        means=_is_number_to_call,
+    ),
+    PersonalRule(
+        "phone",
+        rf"{_PHONE_KEY}[\"']?\s{{0,2}}(?:[:=]|=>|is|was)?\s{{0,2}}[\"']?(\+?\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)",
+        "phone-said",
+        means=_is_number_to_call,
+    ),
+    PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone-said", means=_is_number_to_call),
     PersonalRule("iban", r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b", "iban"),
     PersonalRule("crypto-wallet", r"\b(?:bc1[a-z0-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})\b", "crypto-wallet"),
     _shaped("us-ssn", r"\d{3}-\d{2}-\d{4}"),
@@ -200,4 +244,25 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     _said("au-tfn", r"tfn|tax file", r"\d{3} ?\d{3} ?\d{3}"),
     _said("au-medicare", r"medicare", r"[2-6]\d{3} ?\d{5} ?\d"),
     _shaped("kr-rrn", r"\d{6}-[1-4]\d{6}"),
+    _said("uk-nino", r"nino|national insurance|ni (?:number|no)", r"[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-Z]", by="nino"),
+    _shaped("fr-nir", r"[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}"),
+    _said("nl-bsn", r"bsn|burgerservicenummer|sofi(?:nummer)?", r"\d{8,9}|\d{4}[. ]\d{2}[. ]\d{3}"),
+    _shaped("pl-pesel", r"\d{2}(?:[02468][1-9]|[13579][0-2])(?:0[1-9]|[12]\d|3[01])\d{5}", by="pesel"),
+    _shaped("se-personnummer", r"(?:19|20)?\d{2}(?:0[1-9]|1[0-2])(?:[06][1-9]|[1278]\d|[39][01])[-+]\d{4}"),
+    _said(
+        "se-personnummer",
+        r"person(?:al|ligt)?[ _]?(?:identity[ _]?)?(?:number|nummer|nr)|samordningsnummer",
+        r"(?:19|20)?\d{6}-?\d{4}",
+    ),
+    _shaped("br-cpf", r"\d{3}\.\d{3}\.\d{3}-\d{2}"),
+    _said("br-cpf", r"cpf", r"\d{11}"),
+    _said("pt-nif", r"nif|contribuinte", r"[1-3]\d{2} ?\d{3} ?\d{3}"),
+    _shaped("be-rrn", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}"),
+    _shaped("ch-ahv", r"756\.?\d{4}\.?\d{4}\.?\d{2}"),
+    _said("no-fnr", r"f(?:ø|oe)dselsnummer|fnr|d-nummer", r"\d{6} ?\d{5}"),
+    _said("dk-cpr", r"cpr", r"\d{6}-?\d{4}"),
+    _shaped("cz-rc", r"\d{2}(?:[05][1-9]|[16][0-2]|[27][1-9]|[38][0-2])(?:0[1-9]|[12]\d|3[01])/\d{4}"),
+    _shaped(
+        "it-fiscal-code", r"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]", by="fiscal-code"
+    ),
 )

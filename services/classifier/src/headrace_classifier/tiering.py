@@ -16,9 +16,17 @@ from headrace_classifier.verdict import Decision, Finding, FindingKind, TierReas
 _FLOOR = {
     FindingKind.PERSONAL_DATA: Tier.TIER_2,
     FindingKind.UNSURE: Tier.TIER_2,
-    FindingKind.CUSTOMER_CODE: Tier.TIER_2,
     FindingKind.IDENTIFIER: Tier.TIER_2,
 }
+
+
+def code_floor(policy: Tier | None) -> Tier:
+    """Returns what code in a text asks for: what the policy says of where it comes from, TIER_2 where it says nothing.
+
+    Code carries no mark of its owner, so only its origin can tell a language's reference from a customer's program. A
+    publisher's declaration alone is not enough: whoever sends the text in does not decide whose code it is.
+    """
+    return Tier.TIER_2 if policy is None else policy
 
 
 def provenance_tier(*, declared: Tier | None, policy: Tier | None) -> Decision:
@@ -38,7 +46,7 @@ def by_decision(base: Decision, decided: Tier | None) -> Decision:
     return base if decided is None else Decision(decided, TierReason.DECIDED)
 
 
-def decide(base: Decision, findings: Iterable[Finding]) -> Decision:
+def decide(base: Decision, findings: Iterable[Finding], *, code: Tier = Tier.TIER_2) -> Decision:
     """Raises the decision by what was found, never lowers it. What the privacy team decided is not raised, either.
 
     A detection that failed is always named as the reason, even where the tier was TIER_2 anyway: the findings of such
@@ -49,5 +57,6 @@ def decide(base: Decision, findings: Iterable[Finding]) -> Decision:
         return Decision(Tier.TIER_2, TierReason.DETECTION_FAILED)
     if base.reason is TierReason.DECIDED:
         return base
-    floor = max((_FLOOR[kind] for kind in kinds if kind in _FLOOR), default=Tier.PUBLIC)
+    floors = {**_FLOOR, FindingKind.CUSTOMER_CODE: code}
+    floor = max((floors[kind] for kind in kinds if kind in floors), default=Tier.PUBLIC)
     return Decision(floor, TierReason.DETECTED) if floor > base.tier else base

@@ -41,7 +41,7 @@ _CLASSES = {
 
 #: Presidio imports these where they are installed, though we use none of its models. With torch and transformers beside
 #: it (as on one machine with the other services) its import takes 13 s and 810 MB, without them 4 s and 108 MB.
-_UNUSED = ("torch", "transformers", "stanza", "gliner", "langextract", "spacy_huggingface_pipelines")
+UNUSED = ("torch", "transformers", "stanza", "gliner", "langextract", "spacy_huggingface_pipelines")
 
 
 class PresidioRecogniser:
@@ -60,7 +60,7 @@ class PresidioRecogniser:
 
 def load_recognisers() -> Mapping[str, Recogniser]:
     """Imports presidio and makes every recogniser that the rules name. Takes seconds; reads no network."""
-    with _without(_UNUSED):
+    with without(UNUSED):
         module = importlib.import_module("presidio_analyzer.predefined_recognizers")
     recognisers: dict[str, Recogniser] = {
         key: PresidioRecogniser(getattr(module, name)()) for key, name in _CLASSES.items()
@@ -84,7 +84,7 @@ def _email_recogniser(module: Any) -> Any:
 
 
 @contextmanager
-def _without(names: Iterable[str]) -> Iterator[None]:
+def without(names: Iterable[str]) -> Iterator[None]:
     """Makes imports of these fail as if they were not installed, unless somebody imported them already."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]

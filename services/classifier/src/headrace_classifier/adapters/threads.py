@@ -11,10 +11,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
+from headrace_classifier.dictionary import EMPTY, Dictionary
 from headrace_classifier.ports import Detector, Masker
 from headrace_classifier.verdict import Finding, FindingKind, Masked
 
@@ -98,11 +100,12 @@ class ThreadedInspector:
             raise MaskingFailed(type(failure).__name__) from None
         return future.result()
 
-    async def detect(self, text: str) -> tuple[Finding, ...]:
+    async def detect(self, text: str, dictionary: Dictionary = EMPTY) -> tuple[Finding, ...]:
         """Detects within the time limit; a failure or a late answer is UNSURE."""
         if len(self._left_behind) >= ABANDONED_AT_MOST:
             return TOO_SLOW
-        future = await self._run(self._detector.detect, text, self._limit.of(text))
+        look = partial(self._detector.detect, dictionary=dictionary)
+        future = await self._run(look, text, self._limit.of(text))
         if not future.done():
             log.error("detection is too slow", chars=len(text), left_behind=len(self._left_behind))
             return TOO_SLOW

@@ -1,0 +1,46 @@
+"""Recognisers of our own, beside presidio's: national check digits, and telephone numbers by their plan's lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import phonenumbers
+
+from headrace_classifier.national_ids import CHECKS
+from headrace_classifier.ports import Hit, Recogniser
+
+
+class Checked:
+    """Fires on a whole candidate whose arithmetic is right."""
+
+    def __init__(self, check: Callable[[str], bool]) -> None:
+        """Takes the arithmetic."""
+        self._check = check
+
+    def find(self, text: str) -> Iterable[Hit]:
+        """Returns the whole candidate, or nothing."""
+        return [Hit(0, len(text), 1.0)] if self._check(text) else []
+
+
+def is_callable_abroad(candidate: str) -> bool:
+    """Says whether a number with its country's code has a length that its country uses.
+
+    Whether the exchange is in service is not asked: plans change, and a mistyped number is a person's all the same.
+    """
+    try:
+        number = phonenumbers.parse(candidate.replace("(0)", ""), None)
+    except phonenumbers.NumberParseException:
+        return False
+    return bool(phonenumbers.is_possible_number(number))
+
+
+def is_callable_said(candidate: str) -> bool:
+    """Says whether a number that somebody calls a telephone number has as many digits as one (ITU-T E.164: 15)."""
+    return 7 <= sum(c.isdecimal() for c in candidate) <= 15
+
+
+OWN_RECOGNISERS: Mapping[str, Recogniser] = {
+    **{name: Checked(check) for name, check in CHECKS.items()},
+    "phone-plan": Checked(is_callable_abroad),
+    "phone-said": Checked(is_callable_said),
+}
