@@ -78,8 +78,8 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION make_graphs FROM PUBLIC;
 
--- For the embedders in use. An empty graph costs a put nothing that can be measured; other dimensions are the owner's
--- to add.
+-- For the embedders in use. The twelve that stay empty make a put less than a tenth slower, and a search no slower;
+-- other dimensions are the owner's to add.
 SELECT make_graphs(dimensions) FROM unnest(ARRAY[384, 512, 768, 1024, 1536]) AS dimensions;
 
 DROP POLICY one_tenant ON tallies;
