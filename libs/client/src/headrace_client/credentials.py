@@ -38,8 +38,8 @@ _MEANT_FOR = {
     "headrace.privacy.v1.ApprovalService/RequestGrant": "developer",
     "headrace.feedback.v1.FeedbackService/Export": "developer",
 }
-#: A method that is about no tenant takes whom the tenant does not matter to.
-_ORDER_WITHOUT_TENANT = ("privacy", "sre", "developer")
+#: A method that is about no tenant takes whom the tenant does not matter to, and whoever sees the least of them first.
+_ORDER_WITHOUT_TENANT = ("sre", "privacy", "developer")
 #: The tenant of a developer's token where the method is about none.
 _NO_TENANT = "none"
 
