@@ -1,4 +1,4 @@
-"""The part of the client that governs: grants, the policy and what is decided beside it, the audit log."""
+"""The part of the client that governs: grants, the policy and what is decided beside it, the audit log, the keys."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headrace.privacy.v1 import approvals_pb2, audit_pb2, policy_pb2
+from headrace.privacy.v1 import approvals_pb2, audit_pb2, keys_pb2, policy_pb2
 from headrace.privacy.v1.approvals_pb2_grpc import ApprovalServiceStub
 from headrace.privacy.v1.audit_pb2_grpc import AuditServiceStub
+from headrace.privacy.v1.keys_pb2_grpc import KeyServiceStub
 from headrace.privacy.v1.policy_pb2_grpc import PolicyServiceStub
 from headrace.privacy.v1.privacy_pb2 import PURPOSE_UNSPECIFIED, TIER_UNSPECIFIED, Purpose, Tier
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from headrace.privacy.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from headrace.privacy.v1.policy_pb2_grpc import PolicyServiceAsyncStub
 
-#: Seconds that a call may take, and that reading the whole audit log may.
+#: Seconds that a call may take, and that going through the whole audit log, or all keys, may.
 _CALL_TIMEOUT = 30.0
 _LOG_TIMEOUT = 600.0
 
@@ -154,6 +155,14 @@ class Governing:
         callee, stub = self._audit()
         request = audit_pb2.VerifyEntriesRequest()
         return await callee.unary(stub.VerifyEntries, request, name="VerifyEntries", timeout=timeout)
+
+    # Keys
+
+    async def rotate_keys(self, *, timeout: float = _LOG_TIMEOUT) -> keys_pb2.RotateResponse:
+        """Wraps every data key anew under a fresh master key, and destroys the one before where that can be done."""
+        callee = self._channels.callee("classifier", "headrace.privacy.v1.KeyService")
+        stub = KeyServiceStub(callee.channel)
+        return await callee.unary(stub.Rotate, keys_pb2.RotateRequest(), name="Rotate", timeout=timeout)
 
     def _approvals(self) -> tuple[Callee, ApprovalServiceAsyncStub]:
         callee = self._channels.callee("classifier", "headrace.privacy.v1.ApprovalService")

@@ -195,7 +195,7 @@ def _heard(record: object, expected: set[str], say: Say) -> str:
         return refused.query_id
     answer = AnswerCompleted.FromString(value)
     if answer.query.query_id in expected:
-        text = " ".join(answer.text.plain.split())
+        text = " ".join(answer.text.plain.split()) or f"{answer.text.characters} characters, sealed"
         shown = text if len(text) <= 90 else f"{text[:89]}…"
         say(f"← answer.completed  {shown}  ({answer.query.query_id[:8]})")
     return answer.query.query_id

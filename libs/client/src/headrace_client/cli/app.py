@@ -21,6 +21,7 @@ from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
 from headrace_client.cli.feedback import feedback
+from headrace_client.cli.keys import keys
 from headrace_client.cli.policy import policy
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
@@ -53,6 +54,7 @@ _ORDER = [
     "policy",
     "approvals",
     "audit",
+    "keys",
     "dlq",
     "reconcile",
     "token",
@@ -92,6 +94,7 @@ def build_app() -> typer.Typer:
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")
+    app.add_typer(keys, name="keys")
     app.add_typer(dlq, name="dlq")
     app.command("reconcile")(reconcile_command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)

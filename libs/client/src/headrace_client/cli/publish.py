@@ -182,7 +182,11 @@ def _say_answer(event: AnswerCompleted, *, as_json: bool) -> int:
     if as_json:
         say_json(answer_json(answer, query_id=query_id))
     else:
-        sealed = "(The answer is sealed.)" if event.text.WhichOneof("content") == "sealed" else ""
+        sealed = (
+            "(The answer is sealed; QueryService.Get opens it for whoever asked.)"
+            if event.text.WhichOneof("content") == "sealed"
+            else ""
+        )
         say("", answer.text or sealed, "", *answer_lines(answer, query_id=query_id))
     return DONE
 
