@@ -27,6 +27,7 @@ from headrace_runtime.errors import Rejected, Unavailable
 
 from headrace_stream.codec import decode
 from headrace_stream.envelope import M, readable_headers
+from headrace_stream.security import OPEN, BusSecurity
 
 #: Marks a sweep.
 SWEEP_HEADER = "headrace-sweep"
@@ -62,6 +63,7 @@ class Trimmer:
     """Trims topics of the bus at these bootstrap servers."""
 
     bootstrap: str
+    security: BusSecurity = OPEN
     now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
 
     async def trim(self, topic: Topic[Any], *groups: str, patience: float = PATIENCE_SECONDS) -> int:
@@ -69,7 +71,7 @@ class Trimmer:
 
         Raises CannotTrim; Unavailable("kafka") when a group does not get there in time, or the broker cannot be asked.
         """
-        async with _connected(self.bootstrap) as (admin, consumer):
+        async with _connected(self.bootstrap, self.security) as (admin, consumer):
             partitions = await _partitions(consumer, topic.name)
             first = await self._first_sweeps(consumer, partitions)
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
@@ -82,7 +84,7 @@ class Trimmer:
 
     async def left(self, topic: Topic[M], is_meant: Callable[[M, int], bool]) -> int:
         """Reads a topic from its beginning, and counts the records that are meant: by message and timestamp (ms)."""
-        async with _connected(self.bootstrap) as (_, consumer):
+        async with _connected(self.bootstrap, self.security) as (_, consumer):
             found = 0
             async for record in _all_records(consumer, await _partitions(consumer, topic.name)):
                 headers = readable_headers(record.headers)
@@ -107,7 +109,7 @@ class Trimmer:
         """Sends a sweep to each partition; returns where they lie."""
         if not partitions:
             return {}
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", **self.security.options())
         await producer.start()
         try:
             sent = {
@@ -126,9 +128,11 @@ class Trimmer:
 
 
 @asynccontextmanager
-async def _connected(bootstrap: str) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+async def _connected(
+    bootstrap: str, security: BusSecurity
+) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **security.options())
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **security.options())
     try:
         await admin.start()
         await consumer.start()

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 import structlog
@@ -18,6 +19,7 @@ from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
 from headrace_stream.security import bus_security
+from headrace_stream.trimming import Trimmer
 
 from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.master_keys import master_keys_of
@@ -25,10 +27,12 @@ from headrace_classifier.adapters.names import PACKAGE, load_person_model
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.adapters.presidio import load_recognisers
+from headrace_classifier.adapters.signing_checkpoints import try_to_make
 from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, open_inspector
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
-from headrace_classifier.governing import open_governance
+from headrace_classifier.erasing import open_erasures
+from headrace_classifier.governing import open_governance, own_key
 from headrace_classifier.inspection import TextDetector
 from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.name_words import load_given_names
@@ -93,6 +97,22 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
                 "headrace.privacy.v1.KeyService",
             ),
         ]
+        servicers.append(
+            await stack.enter_async_context(
+                open_erasures(
+                    database,
+                    ledger,
+                    bus,
+                    keys=keys,
+                    vault=vault,
+                    audit=audit,
+                    policy=policy,
+                    signer=own_key(settings),
+                    checkpoint=partial(try_to_make, governance.checkpoints),
+                    trimmer=Trimmer(settings.kafka, bus_security(settings)),
+                )
+            )
+        )
         await stack.enter_async_context(ledger.relaying(bus))
         yield Service(bus=bus, servicers=servicers)
 

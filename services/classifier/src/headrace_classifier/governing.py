@@ -91,7 +91,7 @@ async def open_governance(
 
     reader, folder = PostgresAuditReader(database), CheckpointFolder(settings.checkpoints)
     folder.prepare()
-    checkpoints = Checkpoints(database, audit, folder, _own_key(settings), _now)
+    checkpoints = Checkpoints(database, audit, folder, own_key(settings), _now)
     approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4)
     policies = PolicyServicer(registry, policy, vault, refresh=refresh, caller=current_principal, now=_now)
     async with (
@@ -115,7 +115,8 @@ async def open_governance(
         )
 
 
-def _own_key(settings: Settings) -> PrivateKey:
+def own_key(settings: Settings) -> PrivateKey:
+    """Reads what signs checkpoints and receipts. Raises Conflict."""
     if settings.service_key is None:
         raise Conflict(f"{variable(settings, 'service_key')} is not set: it signs the audit log's checkpoints")
     try:

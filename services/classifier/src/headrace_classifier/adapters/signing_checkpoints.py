@@ -81,16 +81,16 @@ async def keeping(checkpoints: Checkpoints, *, seconds: float = EVERY_SECONDS) -
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await _try_to_make(checkpoints)
+        await try_to_make(checkpoints)
 
 
 async def _keep(checkpoints: Checkpoints, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
-        await _try_to_make(checkpoints)
+        await try_to_make(checkpoints)
 
 
-async def _try_to_make(checkpoints: Checkpoints) -> None:
+async def try_to_make(checkpoints: Checkpoints) -> None:
     """What went wrong is in the log of the service; the next minute tries again."""
     try:
         await checkpoints.make()

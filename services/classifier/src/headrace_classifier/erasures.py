@@ -1,0 +1,140 @@
+"""An erasure: what is to be gone, how far it is, and what each service has said.
+
+REQUESTED ──all have applied──▶ VERIFYING ──all read back nothing──▶ CLOSED
+    ▲                               │
+    └── the next round ◀── something is left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import IntEnum
+from uuid import UUID
+
+from headrace_privacy import Tier
+from headrace_privacy.policy import Policy
+from headrace_stream.erasing import Document, Expired, Source, Subject, What
+
+#: Who has to answer. Each holds something: rows, vectors, keys, or a cache.
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+
+LONGEST_REASON = 1_000
+_FIRST_DELAY = timedelta(seconds=1)
+_LONGEST_DELAY = timedelta(minutes=5)
+
+
+class State(IntEnum):
+    """Where it stands; the numbers of headrace.privacy.v1.ErasureState."""
+
+    REQUESTED = 1
+    VERIFYING = 2
+    CLOSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One store in a report: how many records were removed, or are left, and how it is emptied."""
+
+    store: str
+    records: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one service said in one round, in the state that the erasure was in."""
+
+    service: str
+    round: int
+    state: State
+    stores: tuple[Stored, ...]
+    reported_at: datetime
+
+    @property
+    def records(self) -> int:
+        """Over all stores."""
+        return sum(stored.records for stored in self.stores)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One erasure. keys: how many data keys were destroyed with the request."""
+
+    erasure_id: UUID
+    tenant: str
+    what: What
+    reason: str
+    requested_by: str
+    requested_role: str
+    requested_at: datetime
+    keys: int
+    state: State = State.REQUESTED
+    round: int = 1
+    due_at: datetime | None = None
+    closed_at: datetime | None = None
+    receipt: str = field(default="", repr=False)
+    receipt_text: str = field(default="", repr=False)
+
+    def expects(self, report: Report) -> bool:
+        """Says whether a report is of where the erasure stands; one that is late says nothing new."""
+        return (report.round, report.state) == (self.round, self.state)
+
+    def verifying(self) -> Record:
+        """The same, once every service has applied it."""
+        return replace(self, state=State.VERIFYING)
+
+    def again(self, now: datetime) -> Record:
+        """The same in its next round, which is announced after a pause: what is left may need time to go."""
+        pause = min(_FIRST_DELAY * 2 ** (self.round - 1), _LONGEST_DELAY)
+        return replace(self, state=State.REQUESTED, round=self.round + 1, due_at=now + pause)
+
+    def announced(self) -> Record:
+        """The same, once its round is announced."""
+        return replace(self, due_at=None)
+
+    def closed(self, now: datetime, *, receipt: str, receipt_text: str) -> Record:
+        """The same, done. A subject is no longer named."""
+        what = Subject("") if isinstance(self.what, Subject) else self.what
+        return replace(self, what=what, state=State.CLOSED, closed_at=now, receipt=receipt, receipt_text=receipt_text)
+
+
+def waiting_for(record: Record, reports: Sequence[Report]) -> tuple[str, ...]:
+    """Returns the services that have yet to answer."""
+    if record.state is State.CLOSED:
+        return ()
+    answered = {report.service for report in reports if record.expects(report)}
+    return tuple(service for service in SERVICES if service not in answered)
+
+
+def left(record: Record, reports: Sequence[Report]) -> int:
+    """Returns how many records the services still found when they read back in this round."""
+    return sum(report.records for report in reports if record.expects(report))
+
+
+def said_of(what: What) -> str:
+    """Says what is erased in words for the audit log: never an end user's name, nor a document's."""
+    match what:
+        case Subject():
+            return "an end user"
+        case Source(source):
+            return f"the source {source}"
+        case Document(source, _):
+            return f"a document of {source}"
+        case Expired(tier, before):
+            return f"{tier.label} from before {before.isoformat(timespec='minutes')}"
+
+
+def last_day(policy: Policy, tier: Tier, now: datetime) -> datetime | None:
+    """Returns the midnight (UTC) before which nothing of a tier is kept; None where it is kept without limit."""
+    days = policy.retention(tier)
+    if not days:
+        return None
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+
+
+def last_day_of_all(policy: Policy, now: datetime) -> datetime | None:
+    """Returns the midnight before which nothing of any tier is kept; None where something is kept without limit."""
+    days = [last_day(policy, tier, now) for tier in Tier]
+    return None if None in days else min(day for day in days if day)
