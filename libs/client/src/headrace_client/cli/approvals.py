@@ -16,6 +16,7 @@ from headrace_client.cli.governance import (
     ActingRoleOption,
     PurposeOption,
     connected,
+    doing,
     json_moment,
     moment,
     parse_moment,
@@ -223,7 +224,7 @@ def state_word(state: GrantState.ValueType) -> str:
 def scope_words(grant: Grant) -> str:
     """ "review of acme's records up to tier-2, of wiki and crm"."""
     of = f", of {' and '.join(grant.sources)}" if grant.sources else ""
-    return f"{purpose_word(grant.purpose)} of {grant.tenant}'s records up to {tier_word(grant.tier)}{of}"
+    return f"{doing(grant.purpose)} {grant.tenant}'s records up to {tier_word(grant.tier)}{of}"
 
 
 def _row(grant: Grant) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from headrace.privacy.v1.audit_pb2 import AuditEntry, VerifyEntriesResponse
 
 from headrace_client.cli.console import notice, say, say_json
-from headrace_client.cli.governance import connected, purpose_word
+from headrace_client.cli.governance import connected, doing, purpose_word
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption
 from headrace_client.cli.running import DONE, FAILED, run
 from headrace_client.tiers import tier_label, tier_word
@@ -91,13 +91,14 @@ def _who(entry: AuditEntry) -> str:
 
 def _scope(entry: AuditEntry) -> str:
     tier = f" {tier_word(entry.tier)}" if entry.tier else ""
-    return f"{purpose_word(entry.purpose)} of {entry.tenant}'s{tier} records"
+    return f"{doing(entry.purpose)} {entry.tenant}'s{tier} records"
 
 
 def _records(entry: AuditEntry) -> str:
     number = len(entry.records)
     tier = f"{tier_word(entry.tier)} " if entry.tier else ""
-    return f"{number} {tier}record{'' if number == 1 else 's'} of {entry.tenant} for {purpose_word(entry.purpose)}"
+    why = f" to {purpose_word(entry.purpose)}" if entry.purpose else ""
+    return f"{number} {tier}record{'' if number == 1 else 's'} of {entry.tenant}{why}"
 
 
 def _granting(verb: str) -> Callable[[AuditEntry], str]:

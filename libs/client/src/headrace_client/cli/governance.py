@@ -67,6 +67,22 @@ def purpose_word(purpose: Purpose.ValueType) -> str:
     return {number: word for word, number in PURPOSES.items()}.get(purpose, "")
 
 
+#: Each purpose as what one does with records.
+_DOINGS = {
+    "answer": "answering from",
+    "log": "logging of",
+    "evaluate": "evaluation of",
+    "review": "review of",
+    "train": "training on",
+    "share": "sharing of",
+}
+
+
+def doing(purpose: Purpose.ValueType) -> str:
+    """ "review of", "training on": to be followed by whose records."""
+    return _DOINGS.get(purpose_word(purpose), "use of")
+
+
 def moment(stamp: Timestamp) -> str:
     """ "2026-11-21 09:12", UTC; "" where there is none."""
     return stamp.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M") if stamp.ByteSize() else ""
