@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from headrace.document.v1.document_pb2 import Document
-from headrace.privacy.v1.privacy_pb2 import ProtectedText
+from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
-from headrace_privacy import Erased, Opener, Owner, Seal, Tampered, Text, Tier, Vault, is_sealed
+from headrace_privacy import DataKey, Erased, Opener, Owner, Seal, Tampered, Text, Tier, Vault, is_sealed, plain_vector
 from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.sealing import key_ids_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 CANARY = "zebra-7731 über"
 SUBJECT = Owner.subject("acme", "user-17")
@@ -166,3 +170,41 @@ async def test_nothing_prints_a_key_or_a_subject(vault: Vault) -> None:
     shown = f"{seal!r} {seal.key!r} {Opener({'a': seal.key})!r}"
     assert "user-17" not in shown
     assert repr(seal.key.secret) not in shown
+
+
+singles = st.floats(width=32, allow_nan=False)
+SEALS = [Seal(owner, DataKey("k-1", b"k" * 32)) for owner in (SUBJECT, DOCUMENT)]
+READER = Opener({"k-1": DataKey("k-1", b"k" * 32)})
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.sampled_from(Tier), st.sampled_from(SEALS))
+def test_text_comes_back_sealed_or_not(value: str, tier: Tier, seal: Seal) -> None:
+    text = Text(value, tier)
+    travelled = ProtectedText.FromString(seal.protect(text).SerializeToString())
+    assert travelled.characters == len(value)
+    assert READER.reveal(travelled, tier) == text
+
+
+@given(st.lists(singles, max_size=400), st.sampled_from(Tier), st.sampled_from(SEALS))
+def test_a_vector_comes_back_sealed_or_not(values: list[float], tier: Tier, seal: Seal) -> None:
+    travelled = ProtectedVector.FromString(seal.protect_vector(values, tier).SerializeToString())
+    assert travelled.dimensions == len(values)
+    assert list(READER.reveal_vector(travelled)) == values
+
+
+def test_a_vector_travels_in_little_endian_single_precision() -> None:
+    assert plain_vector([1.0, -2.5]).float32 == struct.pack("<2f", 1.0, -2.5)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(7), bytes(4), bytes(12)])
+def test_a_torn_vector_is_not_opened(content: bytes) -> None:
+    with pytest.raises(ValueError, match="2 dimensions"):
+        READER.reveal_vector(ProtectedVector(float32=content, dimensions=2))
+
+
+def test_who_has_no_key_opens_nothing() -> None:
+    text, vector = ProtectedText(characters=3), ProtectedVector(dimensions=2)
+    text.sealed.ciphertext = vector.sealed.ciphertext = b"x"
+    for reading in (lambda: Opener().reveal(text, Tier.PUBLIC), lambda: Opener().reveal_vector(vector)):
+        with pytest.raises(Erased):
+            reading()

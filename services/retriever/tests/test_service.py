@@ -32,7 +32,7 @@ from headrace.topics import Topic
 from headrace_embedded import testing
 from headrace_embedded.servers.postgres import PostgresServer
 from headrace_identity.testing import Issuer
-from headrace_privacy import Owner, Seal, Text, Tier, is_sealed, owner_of_document, protect_vector
+from headrace_privacy import Owner, Seal, Text, Tier, is_sealed, owner_of_document, plain_vector
 from headrace_privacy.memory import MemoryKeyring
 from headrace_retriever.app import open_app
 from headrace_retriever.settings import Settings
@@ -121,7 +121,7 @@ class Running:
         event = DocumentEmbedded(document=which, tier=privacy_pb2.TIER_1, embedder=self.embedder.identity)
         for ordinal, text in enumerate(texts):
             event.chunks.append(
-                EmbeddedChunk(ordinal=ordinal, text=plain(text), vector=protect_vector(vector_of(text)), tokens=1)
+                EmbeddedChunk(ordinal=ordinal, text=plain(text), vector=plain_vector(vector_of(text)), tokens=1)
             )
         key = f"{self.tenant}/docs/{document_id}"
         await self.send(topics.DOCUMENT_EMBEDDED, event, key, event_id=event_id)
@@ -164,7 +164,7 @@ class Running:
             query=Query(query_id=query_id, tenant=self.tenant, product="p"),
             text=plain(text),
             tier=privacy_pb2.TIER_PUBLIC,
-            vector=protect_vector(vector_of(text)),
+            vector=plain_vector(vector_of(text)),
             embedder=self.embedder.identity,
         )
         await self.send(topics.QUERY_EMBEDDED, event, query_id, ce_dataclassification="public", **headers)
@@ -299,13 +299,13 @@ async def test_what_can_never_work_is_dead_lettered_without_its_text(service: Ru
     sealed = QueryEmbedded(
         query=Query(query_id="q", tenant=service.tenant),
         text=ProtectedText(sealed=SealedBytes(key_id="k")),
-        vector=protect_vector([1, 1, 1, 1]),
+        vector=plain_vector([1, 1, 1, 1]),
         embedder=EMBEDDER,
     )
     foreign = QueryEmbedded(
         query=sealed.query,
         text=plain(SECRET),
-        vector=protect_vector([1, 1]),
+        vector=plain_vector([1, 1]),
         embedder=EmbedderIdentity(name="other", dimensions=2),
     )
     await service.send(topics.QUERY_EMBEDDED, sealed, "q")

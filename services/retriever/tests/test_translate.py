@@ -16,7 +16,7 @@ from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity
 from headrace.retrieval.v1.service_pb2 import SearchRequest
-from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, is_sealed, protect_vector
+from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, is_sealed, plain_vector
 from headrace_retriever.domain import Found, Indexed, Passage, chunk_id
 from headrace_retriever.testing import KEY, NOW, OPENER, document, resting
 from headrace_retriever.translate import (
@@ -38,12 +38,12 @@ TEXT = ProtectedText(plain="What is nonlocal?", characters=17)
 def query_event() -> QueryEmbedded:
     query = Query(query_id="q", tenant="acme", product="p", hops=[Hop(service="embedder")])
     return QueryEmbedded(
-        query=query, text=TEXT, tier=privacy_pb2.TIER_1, vector=protect_vector([1.0, 0.5]), embedder=EMBEDDER
+        query=query, text=TEXT, tier=privacy_pb2.TIER_1, vector=plain_vector([1.0, 0.5]), embedder=EMBEDDER
     )
 
 
 def document_event() -> DocumentEmbedded:
-    chunk = EmbeddedChunk(ordinal=0, headings=["Top"], text=TEXT, vector=protect_vector([1.0, 0.5]), tokens=4)
+    chunk = EmbeddedChunk(ordinal=0, headings=["Top"], text=TEXT, vector=plain_vector([1.0, 0.5]), tokens=4)
     which = WireDocument(tenant="acme", source="docs", document_id="a/b c", version=3, title="T", uri="u")
     return DocumentEmbedded(document=which, tier=privacy_pb2.TIER_1, chunks=[chunk], embedder=EMBEDDER)
 

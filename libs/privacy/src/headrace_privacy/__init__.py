@@ -1,11 +1,10 @@
 """Tiers, text that never prints itself, and what seals it."""
 
 from headrace_privacy.owners import Owner, OwnerKind, owner_of_document, owner_of_query
-from headrace_privacy.sealing import DataKey, Erased, Opener, Seal, Tampered, is_sealed
+from headrace_privacy.sealing import DataKey, Erased, Opener, Seal, Tampered, is_sealed, plain_vector
 from headrace_privacy.text import Text
 from headrace_privacy.tier import Tier, strictest
 from headrace_privacy.vault import Keyring, Vault
-from headrace_privacy.wire import Sealed, protect, protect_vector, reveal, reveal_vector
 
 __all__ = [
     "DataKey",
@@ -15,7 +14,6 @@ __all__ = [
     "Owner",
     "OwnerKind",
     "Seal",
-    "Sealed",
     "Tampered",
     "Text",
     "Tier",
@@ -23,9 +21,6 @@ __all__ = [
     "is_sealed",
     "owner_of_document",
     "owner_of_query",
-    "protect",
-    "protect_vector",
-    "reveal",
-    "reveal_vector",
+    "plain_vector",
     "strictest",
 ]

@@ -93,11 +93,10 @@ class Seal:
 
     def protect_vector(self, values: Sequence[float] | bytes, tier: Tier) -> ProtectedVector:
         """Makes a vector ready to travel: numbers, or their little-endian single-precision bytes."""
-        float32 = values if isinstance(values, bytes) else _to_float32(values)
-        dimensions = len(float32) // 4
+        plain = plain_vector(values)
         if not self.applies(tier):
-            return ProtectedVector(float32=float32, dimensions=dimensions)
-        return ProtectedVector(sealed=self.close(float32), dimensions=dimensions)
+            return plain
+        return ProtectedVector(sealed=self.close(plain.float32), dimensions=plain.dimensions)
 
     def seal_labels(self, message: Msg, tier: Tier) -> Msg:
         """Returns a copy of the message itself (nothing nested) with its label fields sealed, where the tier asks."""
@@ -162,6 +161,12 @@ class Opener:
         if key is None:
             raise Erased("the key is destroyed")
         return decrypt(key, sealed)
+
+
+def plain_vector(values: Sequence[float] | bytes) -> ProtectedVector:
+    """Makes a vector ready to travel in the clear: numbers, or their little-endian single-precision bytes."""
+    float32 = values if isinstance(values, bytes) else _to_float32(values)
+    return ProtectedVector(float32=float32, dimensions=len(float32) // 4)
 
 
 def key_ids_of(*messages: Message) -> frozenset[str]:
