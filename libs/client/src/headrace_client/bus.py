@@ -1,18 +1,26 @@
-"""Kafka as a product sees it: a producer that waits for every replica, and reads that end."""
+"""Kafka as a product sees it: a producer that waits for every replica, and reads that end.
+
+Where the broker asks who it is: HEADRACE_KAFKA_USERNAME and HEADRACE_KAFKA_PASSWORD; HEADRACE_KAFKA_MECHANISM (PLAIN,
+SCRAM-SHA-256 or SCRAM-SHA-512; PLAIN unset); and HEADRACE_KAFKA_AUTHORITY, the PEM file that its certificate is
+verified with.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from os import environ
+from pathlib import Path
+from typing import TypeVar, cast, get_args
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from headrace_stream.security import BusSecurity, Mechanism
 
-from headrace_client.errors import TimedOut, Unavailable, Unreachable
+from headrace_client.errors import NotConfigured, TimedOut, Unavailable, Unreachable
 
 Part = TypeVar("Part", AIOKafkaProducer, AIOKafkaConsumer, AIOKafkaAdminClient)
 
@@ -21,6 +29,8 @@ _MAX_BYTES = 8 * 1024 * 1024 + 65_536
 
 #: Seconds that one send, or one step of a read, may take. An idempotent producer would try forever.
 STEP_TIMEOUT = 20.0
+
+_PREFIX = "HEADRACE_KAFKA_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +50,33 @@ class Record:
         return next((value.decode("utf-8", "replace") for key, value in self.headers if key == name), "")
 
 
+def find_security(environ: Mapping[str, str]) -> BusSecurity:
+    """Returns how the environment has us speak with the broker: namelessly and in the clear where it says nothing.
+
+    Raises NotConfigured for a mechanism that there is not.
+    """
+    mechanism = environ.get(f"{_PREFIX}MECHANISM", "PLAIN")
+    if mechanism not in get_args(Mechanism):
+        raise NotConfigured(f"{_PREFIX}MECHANISM={mechanism} is none of {', '.join(get_args(Mechanism))}.")
+    authority = environ.get(f"{_PREFIX}AUTHORITY")
+    return BusSecurity(
+        username=environ.get(f"{_PREFIX}USERNAME", ""),
+        password=environ.get(f"{_PREFIX}PASSWORD", ""),
+        mechanism=cast(Mechanism, mechanism),
+        authority=Path(authority).expanduser() if authority else None,
+    )
+
+
 @asynccontextmanager
 async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer whose sends return when every replica has them. Raises Unreachable."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=0, max_request_size=_MAX_BYTES
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        max_request_size=_MAX_BYTES,
+        **find_security(environ).options(),
     )
     async with _running(producer, bootstrap):
         yield producer
@@ -53,13 +85,15 @@ async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
 @asynccontextmanager
 async def open_reader(bootstrap: str) -> AsyncIterator[Reader]:
     """A reader outside of any consumer group: it commits nothing and disturbs nobody. Raises Unreachable."""
-    async with _running(AIOKafkaAdminClient(bootstrap_servers=bootstrap), bootstrap) as admin:
+    options = find_security(environ).options()
+    async with _running(AIOKafkaAdminClient(bootstrap_servers=bootstrap, **options), bootstrap) as admin:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_MAX_BYTES,
+            **options,
         )
         async with _running(consumer, bootstrap):
             yield Reader(admin, consumer)

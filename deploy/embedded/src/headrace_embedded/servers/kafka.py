@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from headrace_embedded import ports, processes
 from headrace_embedded.errors import Missing, NotReady
 from headrace_embedded.house import HOUSE
 from headrace_embedded.processes import Lifetime
+from headrace_embedded.servers import acls
 
 JARS = HOUSE / "jars"
 CHECKSUMS = HOUSE / "jars.sha256"
@@ -52,10 +53,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENTS://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENTS
 log.dirs={data}
 auto.create.topics.enable=false
 delete.topic.enable=true
@@ -89,6 +90,24 @@ broker.session.timeout.ms=3000
 initial.broker.registration.timeout.ms=30000
 """
 
+#: Whoever reaches the port may do everything: the bus of one machine, and of one user.
+_OPEN = """\
+listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+
+#: Every client has a name and a password, and may do what the access-control list says: nothing by default.
+_SECURED = """\
+listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.clients.plain.sasl.jaas.config={jaas}
+listener.name.controller.plain.sasl.jaas.config={jaas}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:{superuser}
+"""
+
 _LOG4J2 = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
@@ -106,12 +125,16 @@ _LOG4J2 = """\
 
 @dataclass(slots=True)
 class KafkaServer:
-    """A broker on this machine. Nothing runs until `start`."""
+    """A broker on this machine. Nothing runs until `start`.
+
+    passwords: those of its clients by name, its own among them; without any it lets everybody do everything.
+    """
 
     folder: Path
     port: int
     lifetime: Lifetime
     controller_port: int = 0
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -161,9 +184,15 @@ class KafkaServer:
         self.controller_port = self.controller_port or ports.reserve()
         properties = self.folder / "server.properties"
         data = self.folder / "data"
-        properties.write_text(_PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=data))
+        common = _PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=data)
+        _write_private(properties, common + self._admission())
         (self.folder / "log4j2.xml").write_text(_LOG4J2.format(log=self.log))
         return properties
+
+    def _admission(self) -> str:
+        if not self.passwords:
+            return _OPEN
+        return _SECURED.format(jaas=acls.jaas(self.passwords), superuser=acls.SUPERUSER)
 
     def _format(self, properties: Path) -> None:
         if (self.folder / "data" / "meta.properties").exists():
@@ -195,9 +224,21 @@ class KafkaServer:
         return f"Its log, {self.log}, ends:\n{processes.tail(self.log) or processes.tail(self.folder / 'kafka.out')}"
 
 
-def open_server(folder: Path, port: int, *, lifetime: Lifetime) -> KafkaServer:
-    """Returns a broker that keeps its state in `folder`; not started yet. Port 0 takes a free one."""
-    return KafkaServer(folder.resolve(), port or ports.reserve(), lifetime)
+def open_server(
+    folder: Path, port: int, *, lifetime: Lifetime, passwords: Mapping[str, str] | None = None
+) -> KafkaServer:
+    """Returns a broker that keeps its state in `folder`; not started yet. Port 0 takes a free one.
+
+    With `passwords` of its clients by name, the superuser's among them, it admits nobody else, and lets each do what
+    its access-control list says.
+    """
+    return KafkaServer(folder.resolve(), port or ports.reserve(), lifetime, passwords=passwords or {})
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Writes what only its owner may read: there may be passwords in it."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
 
 
 def java() -> str:

@@ -9,17 +9,18 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from headrace import topics
 from headrace.topics import Topic
+from headrace_stream.security import OPEN, BusSecurity
 from headrace_stream.trimming import TRIMMED
 
 from headrace_embedded.errors import NotReady
 
 
-async def create_topics(bootstrap: str) -> list[str]:
+async def create_topics(bootstrap: str, *, security: BusSecurity = OPEN) -> list[str]:
     """Makes every topic of the contracts and its dead letters, and returns the names of those that were missing.
 
     What exists is left as it is. Raises NotReady when the broker refuses one.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=20_000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=20_000, **security.options())
     await admin.start()
     try:
         existing = set(await admin.list_topics())
