@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from headrace_embedded import checks
 from headrace_embedded.errors import NotReady
 from headrace_embedded.identity import CALLERS, ensure_keys, keys_of
 from headrace_identity import Limit, open_identities, read_private_key
@@ -64,6 +65,16 @@ def test_a_key_that_is_taken_away_is_made_anew_and_others_keys_stay(tmp_path: Pa
     listed = {key["kid"] for key in json.loads(keys.identities.read_text())["keys"]}
     assert {"a product's", read_private_key(keys.folder / "publisher.jwk").kid} <= listed
     assert old in listed  # whoever rotates a key says when the old one is believed no more
+
+
+def test_the_doctor_finds_keys_that_others_may_read(tmp_path: Path) -> None:
+    assert checks.keys(tmp_path).found.startswith("to be made")
+    folder = ensure_keys(tmp_path).folder
+    assert checks.keys(tmp_path).verdict is checks.Verdict.OK
+    (folder / "issuer.jwk").chmod(0o640)
+    exposed = checks.keys(tmp_path)
+    assert exposed.verdict is checks.Verdict.FAILS
+    assert "issuer.jwk" in exposed.found
 
 
 def test_a_broken_key_is_said(tmp_path: Path) -> None:

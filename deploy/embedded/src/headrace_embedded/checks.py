@@ -19,6 +19,7 @@ from headrace_runtime.health import is_serving
 
 from headrace_embedded import plan, ports, state
 from headrace_embedded.errors import Missing
+from headrace_embedded.identity import keys_of
 from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import kafka, postgres, provision
 from headrace_embedded.servers.exemptions import EXEMPT
@@ -56,6 +57,7 @@ def examine(environ: Mapping[str, str], folder: Path) -> list[Check]:
         _packages,
         lambda: [java(), _maven()],
         lambda: [_postgres()],
+        lambda: [keys(home)],
         lambda: [processor(_cpu_flags()), memory(psutil.virtual_memory().available), _disk(home)],
         lambda: _parts(home) if state.is_running(home) else _ports(),
     )
@@ -145,6 +147,19 @@ def _disk(home: Path) -> Check:
     if free < DISK_NEEDED:
         return Check("Disk", Verdict.FAILS, found, f"free 3 GiB, or set {state.HOME_VARIABLE} to a larger disk")
     return Check("Disk", Verdict.OK, found)
+
+
+def keys(home: Path) -> Check:
+    """Looks at the keys: whoever may read them may be anybody."""
+    folder = keys_of(home).folder
+    if not folder.exists():
+        return Check("Keys", Verdict.OK, f"to be made at the first start, in {folder}")
+    found = [folder, *folder.rglob("*")]
+    exposed = [path for path in found if path.stat().st_mode & 0o077]
+    if exposed:
+        mend = f"chmod -R go= {folder}, and rotate them: docs/how-to/authenticate.md"
+        return Check("Keys", Verdict.FAILS, f"others may read {exposed[0]}", mend)
+    return Check("Keys", Verdict.OK, f"{sum(path.is_file() for path in found)} files in {folder}, for its owner alone")
 
 
 def _ports() -> list[Check]:
