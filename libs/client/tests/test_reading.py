@@ -69,6 +69,15 @@ async def test_an_interaction_is_shown_with_all_that_made_it(headrace: Any) -> N
     assert (asked.tenant, asked.query_id) == ("acme", QUERY)
 
 
+async def test_what_a_stranger_wrote_does_not_steer_the_readers_terminal(headrace: Any) -> None:
+    headrace.feedback.shown = json_format.ParseDict(SHOWN, feedbacks.GetResponse())
+    headrace.feedback.shown.interaction.question.plain = "first\x1b]0;mine\x07\nsecond"
+    headrace.feedback.shown.feedback[1].correction = "\x9b2J"
+    ran = await headrace_command("review", "show", QUERY, where=f"feedback={headrace.address}")
+    assert ran.out.splitlines()[1:3] == ["  first\ufffd]0;mine\ufffd", "  second"]
+    assert not {"\x1b", "\x9b", "\x07"} & set(ran.out)
+
+
 async def test_as_json_it_is_one_object(headrace: Any) -> None:
     headrace.feedback.shown = json_format.ParseDict(SHOWN, feedbacks.GetResponse())
     where = f"feedback={headrace.address}"

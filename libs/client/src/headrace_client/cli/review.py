@@ -83,7 +83,7 @@ def interaction_lines(found: GetResponse) -> list[str]:
     """The same for people."""
     event = found.interaction
     asked_by = f"{event.query.product}, for {event.query.subject}" if event.query.subject else event.query.product
-    lines = ["Question", f"  {event.question.plain}", "", "Answer", f"  {event.text.plain}", ""]
+    lines = ["Question", *_shown(event.question.plain), "", "Answer", *_shown(event.text.plain), ""]
     lines += answer_lines(to_answer(event), query_id=event.query.query_id)
     lines += [f"Asked by   {asked_by}", f"Answered   {event.completed_at.ToJsonString()}", "", "Feedback"]
     return [*lines, *(_feedback_lines(found.feedback) if found.feedback else ["  none"])]
@@ -97,7 +97,13 @@ def _feedback_json(one: FeedbackSubmitted) -> dict[str, Any]:
 def _feedback_lines(feedback: Any) -> Iterator[str]:
     for one in feedback:
         kind, value = _judgement(one)
-        yield f"  {kind} by {one.subject or 'somebody'}: {value}"
+        yield from _shown(f"{kind} by {one.subject or 'somebody'}: {value}")
+
+
+def _shown(text: str) -> list[str]:
+    """What a stranger wrote, indented, as it can be shown: none of it may steer the reader's terminal."""
+    clean = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return [f"  {line}" for line in clean.splitlines() or [""]]
 
 
 def _judgement(one: FeedbackSubmitted) -> tuple[str, str | int]:
