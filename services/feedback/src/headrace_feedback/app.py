@@ -16,14 +16,17 @@ from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
+from headrace_stream.erasing import Eraser
 from headrace_stream.erasures import forget_erased
 from headrace_stream.publishers import open_publishers
 from headrace_stream.security import bus_security
+from headrace_stream.trimming import Trimmer
 
 from headrace_feedback.adapters.classifier import open_classifier
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
 from headrace_feedback.adapters.vault import VaultKeeper
 from headrace_feedback.consumers import Consumers
+from headrace_feedback.erasing import LogHoldings, Tombstones, subscribe
 from headrace_feedback.handlers import Door
 from headrace_feedback.reading import Desk
 from headrace_feedback.servicer import FeedbackServicer
@@ -51,11 +54,14 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         ledger = Ledger(database)
         reader = PostgresReader(database)
         door = Door(reader, classifier, VaultKeeper(vault))
-        consumers = Consumers(ledger, _log_on, door=door)
+        tombstones = Tombstones(vault)
+        consumers = Consumers(ledger, _log_on, door=door, tombstones=tombstones)
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
         admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
+        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)))
+        subscribe(bus, Eraser("feedback", ledger, vault, holdings, lambda: datetime.now(UTC)))
         servicer = FeedbackServicer(
             ledger,
             _log_on,
@@ -65,6 +71,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             caller=current_principal,
             new_id=uuid4,
             now=lambda: datetime.now(UTC),
+            tombstones=tombstones,
         )
         async with ledger.relaying(bus):
             yield Service(

@@ -13,35 +13,45 @@ from headrace_stream import Delivery, Event, Ledger, Unit
 from headrace_feedback.feedback import Feedback
 from headrace_feedback.handlers import Door, log_interaction, record_feedback, take_in
 from headrace_feedback.links import link_to_answer
-from headrace_feedback.ports import Log
+from headrace_feedback.ports import Log, NoTombstones, Tombstones
 from headrace_feedback.translate import read_answer, read_feedback, read_words, to_recorded
 
 
 class Consumers:
     """Each event takes effect once: it is stored, and what that causes is published, in one transaction."""
 
-    def __init__(self, ledger: Ledger, log_on: Callable[[Unit], Log], *, door: Door) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        log_on: Callable[[Unit], Log],
+        *,
+        door: Door,
+        tombstones: Tombstones = NoTombstones(),  # noqa: B008 - it has no state
+    ) -> None:
         self._ledger = ledger
         self._log_on = log_on
         self._door = door
+        self._tombstones = tombstones
 
     async def on_answer(self, delivery: Delivery[AnswerCompleted]) -> Sequence[Event[Any]]:
-        """Stores the interaction, and joins the feedback that came before it."""
+        """Stores the interaction, and joins the feedback that came before it. Raises Erased."""
         traceparent = delivery.arrival.headers.get("traceparent", "")
         interaction = read_answer(delivery.message, event_id=delivery.event_id, traceparent=traceparent)
         async with self._ledger.once(delivery, tenant=interaction.tenant) as unit:
             if unit is not None:
+                await self._tombstones.keep_out_answer(unit, delivery.message)
                 log = self._log_on(unit)
                 joined = await log_interaction(interaction, log, keeper=self._door.keeper, now=delivery.received_at)
                 unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
         return ()
 
     async def on_feedback(self, delivery: Delivery[FeedbackSubmitted]) -> Sequence[Event[Any]]:
-        """Stores the judgement, joined if its interaction is there."""
+        """Stores the judgement, joined if its interaction is there. Raises Erased."""
         submitted = read_feedback(delivery.message, now=delivery.received_at)
         feedback = await take_in(submitted, read_words(delivery.message), self._door)
         async with self._ledger.once(delivery, tenant=feedback.about.tenant) as unit:
             if unit is not None:
+                await self._tombstones.keep_out_feedback(unit, feedback)
                 recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
                 link_to_answer(recording.interaction)
                 if recording.is_new:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace_privacy import Owner, Text, Tier
 
 from headrace_feedback.feedback import Feedback, Reference
@@ -90,3 +91,23 @@ class Authorizer(Protocol):
 
     async def authorize(self, use: Use) -> Verdict:
         """Decides. Raises Unavailable, which is no leave."""
+
+
+class Tombstones(Protocol):
+    """What keeps out what is erased, in the transaction that would store it."""
+
+    async def keep_out_answer(self, unit: Any, message: AnswerCompleted) -> None:
+        """Raises Erased for an answer to somebody who is erased, or made of a document that is."""
+
+    async def keep_out_feedback(self, unit: Any, feedback: Feedback) -> None:
+        """Raises Erased for a judgement of an answer that is erased."""
+
+
+class NoTombstones:
+    """Nothing was ever erased."""
+
+    async def keep_out_answer(self, unit: Any, message: AnswerCompleted) -> None:
+        """See Tombstones."""
+
+    async def keep_out_feedback(self, unit: Any, feedback: Feedback) -> None:
+        """See Tombstones."""

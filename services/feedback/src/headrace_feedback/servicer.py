@@ -23,7 +23,7 @@ from headrace_feedback.handlers import Door, record_feedback, take_in
 from headrace_feedback.interaction import Tallied
 from headrace_feedback.links import link_to_answer
 from headrace_feedback.opening import open_answer, open_feedback, open_text, open_words, parse
-from headrace_feedback.ports import Log
+from headrace_feedback.ports import Log, NoTombstones, Tombstones
 from headrace_feedback.reading import Desk, Explained, Exporting, Readable, explain, no_such
 from headrace_feedback.translate import (
     read_feedback,
@@ -61,7 +61,9 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         caller: Callable[[], Principal],
         new_id: Callable[[], UUID],
         now: Callable[[], datetime],
+        tombstones: Tombstones = NoTombstones(),  # noqa: B008 - it has no state
     ) -> None:
+        self._tombstones = tombstones
         self._ledger = ledger
         self._log_on = log_on
         self._door = door
@@ -78,13 +80,20 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         submitted.feedback_id = submitted.feedback_id or str(self._new_id())
         read = read_feedback(submitted, now=self._now(), path="feedback.")
         feedback = await take_in(read, read_words(submitted), self._door)
+        try:
+            stored = await self._recorded(feedback)
+        except Erased:
+            raise no_such(feedback.about) from None
+        return service_pb2.RecordResponse(feedback_id=str(stored.feedback_id), joined=stored.joined_at is not None)
+
+    async def _recorded(self, feedback: Feedback) -> Feedback:
         async with self._ledger.unit(tenant=feedback.about.tenant) as unit:
+            await self._tombstones.keep_out_feedback(unit, feedback)
             recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
             link_to_answer(recording.interaction)
             if recording.is_new:
                 unit.emit(_recorded(recording.feedback))
-        stored = recording.feedback
-        return service_pb2.RecordResponse(feedback_id=str(stored.feedback_id), joined=stored.joined_at is not None)
+        return recording.feedback
 
     async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:
         del context
