@@ -30,9 +30,13 @@ from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.privacy.v1.privacy_pb2 import PURPOSE_REVIEW, PURPOSE_TRAIN, TIER_2, Tier
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
+from headrace_database import open_database
 from headrace_embedded import testing
+from headrace_feedback.adapters.postgres import PostgresLog
 from headrace_feedback.app import open_app
+from headrace_feedback.reading import BATCH
 from headrace_feedback.settings import Settings
+from headrace_feedback.translate import read_answer
 from headrace_identity.signatures import SIGNATURE, Signer
 from headrace_identity.testing import Issuer
 from headrace_privacy import Owner, Text
@@ -45,7 +49,7 @@ from headrace_runtime.testing import serving_keys
 from headrace_stream.codec import read_leniently
 from headrace_stream.publishers import about
 
-from services.feedback.tests.makers import SomeClassifier, answer, feedback, sealed_answer
+from services.feedback.tests.makers import NOW, SomeClassifier, answer, feedback, sealed_answer
 
 pytestmark = pytest.mark.real
 
@@ -70,12 +74,15 @@ class Approvals(approvals_pb2_grpc.ApprovalServiceServicer):
 
     def __init__(self) -> None:
         self.granted: set[int] = set()
+        self.granted_times = 10**9
         self.asked: list[approvals_pb2.AuthorizeRequest] = []
 
     async def Authorize(self, request: Any, context: Any) -> approvals_pb2.AuthorizeResponse:  # noqa: N802
         self.asked.append(request)
-        allowed = request.tier != TIER_2 or request.role == "product" or request.purpose in self.granted
-        return approvals_pb2.AuthorizeResponse(allowed=allowed, reason="so it is")
+        granted = request.purpose in self.granted and self.granted_times > 0
+        self.granted_times -= granted
+        allowed = request.tier != TIER_2 or request.role == "product" or granted
+        return approvals_pb2.AuthorizeResponse(allowed=allowed, reason="so it is", grant_id="grant-1" * granted)
 
 
 def signature_of(topic: str, value: bytes) -> dict[str, str]:
@@ -316,6 +323,26 @@ async def test_a_review_needs_leave_and_says_who_and_what(service: Running, tena
     service.approvals.granted.add(PURPOSE_REVIEW)
     shown = await service.reviewer.Get(request)
     assert shown.interaction.text.plain.startswith("A channel")
+
+
+async def test_a_grant_that_ends_stops_a_stream_on_the_wire(
+    service: Running, schema: testing.Database, tenant: str
+) -> None:
+    async with (
+        open_database(schema.dsn("feedback"), schema="feedback") as database,
+        database.transaction(tenant=tenant) as connection,
+    ):
+        for _ in range(BATCH + 1):
+            message = await sealed_answer(service.keyring, tenant, uuid4(), tier="TIER_2")
+            await PostgresLog(connection).add_interaction(read_answer(message, event_id=uuid4()), stored_at=NOW)
+    service.approvals.granted.add(PURPOSE_TRAIN)
+    service.approvals.granted_times = 1
+    seen = 0
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for response in service.developer.Export(service_pb2.ExportRequest(tenant=tenant, purpose=PURPOSE_TRAIN)):
+            seen += len(response.interactions)
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert seen == BATCH
 
 
 async def test_an_export_over_the_wire_then_an_erasure(service: Running, tenant: str) -> None:
