@@ -17,6 +17,7 @@ from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, Unit, open_bus
+from headrace_stream.erasing import Eraser
 from headrace_stream.erasures import forget_erased
 from headrace_stream.security import bus_security
 
@@ -27,6 +28,7 @@ from headrace_inference.adapters.openai_server import open_server_model
 from headrace_inference.adapters.postgres import PostgresAnswerIndex, PostgresAnswers, seed
 from headrace_inference.adapters.traced import TracedModel
 from headrace_inference.consumers import Consumer
+from headrace_inference.erasing import AnswerHoldings, HashedAskers, subscribe
 from headrace_inference.ports import Model
 from headrace_inference.servicer import InferenceServicer
 from headrace_inference.settings import Settings
@@ -63,10 +65,13 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             variant=variant,
             new_id=uuid4,
             now=lambda: datetime.now(UTC),
+            askers=HashedAskers(vault),
         )
         # A few more than there are slots: while one answer is committed the next is being read.
         bus.subscribe(topics.QUERY_RETRIEVED, consumer.on_query, in_flight=settings.slots + 4)
         forget_erased(bus, vault.forget)
+        eraser = Eraser("inference", ledger, vault, AnswerHoldings(database), lambda: datetime.now(UTC))
+        subscribe(bus, eraser)
         servicer = InferenceServicer(TracedModel(model), gate)
         async with ledger.relaying(bus):
             yield Service(

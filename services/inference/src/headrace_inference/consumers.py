@@ -21,6 +21,7 @@ from opentelemetry.trace import get_current_span
 
 from headrace_inference import translate
 from headrace_inference.domain import Answer, Question, Sending, Variant
+from headrace_inference.erasing import Askers, NoAskers
 from headrace_inference.handlers import answer_question
 from headrace_inference.ports import AnswerIndex, Answers, Gate, Model
 
@@ -46,6 +47,7 @@ class Consumer:
     variant: Variant
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
+    askers: Askers = NoAskers()  # noqa: RUF009 - it has no state
 
     async def on_query(self, delivery: Delivery[QueryRetrieved]) -> Sequence[Event[Any]]:
         """query.retrieved → answer.chunk …, answer.completed. A query that has its answer costs nothing.
@@ -106,6 +108,7 @@ class Consumer:
             if await self.answers_on(unit).add(
                 tenant, query_id, answer, event_id=event.event_id, variant=self.variant, at=self.now()
             ):
+                await self.askers.note(unit, delivery.message.query)
                 unit.emit(event)
         describe(get_current_span(), {"headrace.grounding": answer.grounding.value})
         counter("headrace.answers").add(
