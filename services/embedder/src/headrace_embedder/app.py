@@ -17,6 +17,7 @@ from headrace_stream.security import bus_security
 from headrace_embedder.adapters.engine import open_embedder, read_model
 from headrace_embedder.adapters.splitter import open_chunker
 from headrace_embedder.consumers import Consumers
+from headrace_embedder.erasing import VectorEraser, subscribe
 from headrace_embedder.servicer import EmbeddingServicer
 from headrace_embedder.settings import Settings
 
@@ -35,6 +36,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         Consumers(embedder, chunker, vault, now=lambda: datetime.now(UTC)).subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
+        subscribe(bus, VectorEraser(embedder.forget, lambda: datetime.now(UTC)))
         servicer = EmbeddingServicer(embedder)
         yield Service(
             bus,
