@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from headrace_classifier.adapters.postgres_audit import PostgresAudit, to_row
 from headrace_classifier.adapters.postgres_registry import PostgresRegistry
 from headrace_classifier.approval_servicer import ApprovalServicer
 from headrace_classifier.audit import Row
+from headrace_classifier.granting import revoke_grant
 from headrace_classifier.registry import Registry
 from headrace_database import Database
 from headrace_identity import Principal
@@ -372,6 +374,18 @@ class TestInPostgres(ApprovalSuite):
         with pytest.raises(asyncpg.CheckViolationError):
             await dumb.decide(asked.grant_id)
         assert (await office.get(asked.grant_id)).state == approvals_pb2.GRANT_STATE_REQUESTED
+
+    async def test_no_read_stands_after_the_revocation_on_the_log(self, opened: Database, tenant: str) -> None:
+        """One that is asked for while a revocation is about to commit waits for it, and is refused."""
+        office = Office(PostgresRegistry(opened, PostgresAudit(AUDIT_KEY)), tenant)
+        live = await office.live()
+        async with office.registry.open(tenant) as register:
+            await revoke_grant(UUID(live.grant_id), register, note="", by=MARIA, now=office.now, trace_id="")
+            asked = asyncio.create_task(office.authorize())
+            await asyncio.sleep(0.2)
+            assert not asked.done()
+        assert not (await asked).allowed
+        assert [action for action, _ in await office.actions()][-2:] == ["grant.revoked", "read.denied"]
 
 
 class _Dumb(PostgresAudit):

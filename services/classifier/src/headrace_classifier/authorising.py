@@ -39,6 +39,8 @@ def ruling_on(use: Use, policy: Policy) -> Ruling:
 
 
 async def _by_grant(wanted: Scope, ruling: Ruling, register: Register, *, now: datetime) -> Answer:
+    # A revocation about to commit holds the log. It is waited for, so that no read stands after it there.
+    await register.hold_log()
     grant = best_cover(await register.approved(wanted.tenant, wanted.purpose), wanted, now=now)
     if grant is None:
         return Answer(False, f"no live grant covers it: {ruling.reason}")

@@ -58,6 +58,9 @@ class Register(Protocol):
     async def dictionaries(self) -> Mapping[str, datetime]:
         """Who has a dictionary, and since when."""
 
+    async def hold_log(self) -> None:
+        """Lets nobody else record until this transaction ends: what is read from then on holds at the row it adds."""
+
     async def record(self, entry: Entry) -> int:
         """Adds a row to the audit log and returns its number. Comes last: others wait for this transaction's end."""
 

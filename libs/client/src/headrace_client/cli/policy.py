@@ -40,6 +40,8 @@ dictionary = typer.Typer(
 )
 policy.add_typer(dictionary, name="dictionary")
 
+#: What a call can carry, less a little.
+_MOST_BYTES = 8_000_000
 _WORDS = {policy_pb2.RULING_ALLOW: "allow", policy_pb2.RULING_DENY: "deny", policy_pb2.RULING_GRANT: "grant"}
 _TenantOption = Annotated[str, typer.Option("--tenant", envvar="HEADRACE_TENANT", show_default=False, help="Whose.")]
 
@@ -93,7 +95,7 @@ def decide_tier(
     """Set the tier of a source or a product from now on, lower than it would be if need be.
 
     It is the one way in which a tier falls, so it is recorded. Secrets are masked all the same, and a text that could
-    not be looked into is tier-2 all the same.
+    not be looked into is tier-2 all the same. Documents that are stored already keep the tier that they have.
 
     Example: headrace policy decide-tier --tenant acme --source handbook --tier tier-1 --reason "No customer is in it"
     """
@@ -313,7 +315,10 @@ def _read_identifiers(file: str) -> list[str]:
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{file} is not UTF-8.", param_hint="FILE") from None
     lines = (line.strip() for line in content.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    identifiers = [line for line in lines if line and not line.startswith("#")]
+    if sum(len(line.encode()) + 4 for line in identifiers) > _MOST_BYTES:
+        raise typer.BadParameter(f"{file} is too large: at most {_MOST_BYTES // 1_000_000} MB.", param_hint="FILE")
+    return identifiers
 
 
 async def _put_dictionary(identifiers: list[str], tenant: str, *, person: str, stated: str, as_json: bool) -> int:

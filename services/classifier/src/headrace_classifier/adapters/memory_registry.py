@@ -94,6 +94,9 @@ class MemoryRegister:
     async def dictionaries(self) -> Mapping[str, datetime]:
         return {t: one.changed_at for t, one in self._registry.all_dictionaries.items() if self._sees(t)}
 
+    async def hold_log(self) -> None:
+        """Nobody else is there."""
+
     async def record(self, entry: Entry) -> int:
         last = self._registry.audit[-1] if self._registry.audit else None
         self._registry.audit.append(chained(_KEY, last, entry=entry))

@@ -40,11 +40,15 @@ class PostgresAudit:
 
         Whoever appends waits for whoever appended before to end its transaction, so this comes last in one.
         """
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace audit'))")
+        await self.hold(connection)
         row = chained(self.key, await self.last(connection), entry=entry)
         with statement("INSERT audit", operation="INSERT", collection="audit"):
             await connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", *_values(row))  # noqa: S608
         return row
+
+    async def hold(self, connection: Connection) -> None:
+        """Lets nobody else append until the caller's transaction ends."""
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace audit'))")
 
     async def note_policy(self, connection: Connection, policy: Policy, *, now: datetime) -> None:
         """Records that a policy is in force, unless it was already when it was last recorded."""

@@ -155,6 +155,9 @@ class PostgresRegister:
         """Every instance hears of it once the transaction is committed."""
         await self._connection.execute("SELECT pg_notify($1, '')", CHANNEL)
 
+    async def hold_log(self) -> None:
+        await self._audit.hold(self._connection)
+
     async def record(self, entry: Entry) -> int:
         return (await self._audit.append(self._connection, entry)).sequence
 
