@@ -51,7 +51,8 @@ class Consumers:
         feedback = await take_in(submitted, read_words(delivery.message), self._door)
         async with self._ledger.once(delivery, tenant=feedback.about.tenant) as unit:
             if unit is not None:
-                await self._tombstones.keep_out_feedback(unit, feedback)
+                sent_at = delivery.arrival.published_at
+                await self._tombstones.keep_out_feedback(unit, feedback, sent_at=sent_at)
                 recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
                 link_to_answer(recording.interaction)
                 if recording.is_new:

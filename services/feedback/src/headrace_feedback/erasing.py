@@ -58,7 +58,8 @@ _OF_DOCUMENT = _USING.format(document=" AND c.document_id = $4")
 
 #: Judgements that belong to no interaction that goes.
 _JUDGED_BY = "subject = $2 AND recorded_at <= $3"
-_JUDGED_BEFORE = "joined_at IS NULL AND tier = $2 AND recorded_at < $3"
+#: Words can be stricter than the answer that they are about, and end before it.
+_JUDGED_BEFORE = "tier = $2 AND recorded_at < $3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class LogHoldings:
         """See Holdings.remove. The queries' ids are buried, so that late feedback on them ends as erased too."""
         tenant, meant = erasure.tenant, meant_by(erasure)
         rows = await connection.fetch(
-            f"SELECT i.query_id FROM interactions i WHERE i.tenant = $1 AND {meant.interactions} FOR UPDATE",  # noqa: S608 - our own words
+            f"SELECT i.query_id FROM interactions i WHERE i.tenant = $1 AND {meant.interactions}",  # noqa: S608 - our own words
             tenant,
             *meant.values,
         )
@@ -188,8 +189,9 @@ def asked_at(message: AnswerCompleted) -> datetime | None:
 
 
 def judged_with(feedback: Feedback, names: Names) -> Sequence[tuple[Kind, bytes]]:
-    """What a judgement is erased with: its query. A judge who was erased may judge again."""
-    return [(Kind.QUERY, names.query(feedback.about.query_id))] if feedback.about.query_id else []
+    """What a judgement is erased with: its query, and whoever judges. A judge who was erased may judge again."""
+    query = [(Kind.QUERY, names.query(feedback.about.query_id))] if feedback.about.query_id else []
+    return [*query, (Kind.SUBJECT, names.subject(feedback.subject))] if feedback.subject else query
 
 
 class Tombstones:
@@ -204,8 +206,8 @@ class Tombstones:
         names = await names_of(self._vault, tenant)
         await keep_out(unit.connection, tenant, buried_with(message, names), at=asked_at(message))
 
-    async def keep_out_feedback(self, unit: Unit, feedback: Feedback) -> None:
+    async def keep_out_feedback(self, unit: Unit, feedback: Feedback, *, sent_at: datetime) -> None:
         """See ports.Tombstones."""
         tenant = feedback.about.tenant
         names = await names_of(self._vault, tenant)
-        await keep_out(unit.connection, tenant, judged_with(feedback, names), at=feedback.recorded_at)
+        await keep_out(unit.connection, tenant, judged_with(feedback, names), at=sent_at)

@@ -99,8 +99,8 @@ class Tombstones(Protocol):
     async def keep_out_answer(self, unit: Any, message: AnswerCompleted) -> None:
         """Raises Erased for an answer to somebody who is erased, or made of a document that is."""
 
-    async def keep_out_feedback(self, unit: Any, feedback: Feedback) -> None:
-        """Raises Erased for a judgement of an answer that is erased."""
+    async def keep_out_feedback(self, unit: Any, feedback: Feedback, *, sent_at: datetime) -> None:
+        """Raises Erased for a judgement of an answer that is erased, or sent by somebody before they were."""
 
 
 class NoTombstones:
@@ -109,5 +109,5 @@ class NoTombstones:
     async def keep_out_answer(self, unit: Any, message: AnswerCompleted) -> None:
         """See Tombstones."""
 
-    async def keep_out_feedback(self, unit: Any, feedback: Feedback) -> None:
+    async def keep_out_feedback(self, unit: Any, feedback: Feedback, *, sent_at: datetime) -> None:
         """See Tombstones."""

@@ -88,7 +88,7 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
 
     async def _recorded(self, feedback: Feedback) -> Feedback:
         async with self._ledger.unit(tenant=feedback.about.tenant) as unit:
-            await self._tombstones.keep_out_feedback(unit, feedback)
+            await self._tombstones.keep_out_feedback(unit, feedback, sent_at=feedback.recorded_at)
             recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
             link_to_answer(recording.interaction)
             if recording.is_new:
