@@ -2,10 +2,11 @@
 
     python deploy/docker/prepare.py database     roles, schemas and migrations of every service
     python deploy/docker/prepare.py topics       the topics of the contracts and their dead letters
+    python deploy/docker/prepare.py keys         the keys that services believe and sign with, and the audit log's
 
 Settings: HEADRACE_SETUP_DATABASE, the superuser's DSN of the database "postgres"; HEADRACE_PASSWORD_<SERVICE>, the
-password of that service's role; HEADRACE_SETUP_KAFKA, Kafka's bootstrap servers. What exists is left as it is, but the
-passwords are set again.
+password of that service's role; HEADRACE_SETUP_KAFKA, Kafka's bootstrap servers; HEADRACE_SETUP_KEYS, the folder above
+that of the keys. What exists is left as it is, but the passwords are set again.
 """
 # ruff: noqa: INP001 - a script of the image, not a package
 
@@ -17,9 +18,12 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import asyncpg
 from headrace_database.lint import lint
+from headrace_embedded.audit_key import ensure_audit_key
+from headrace_embedded.identity import ensure_keys
 from headrace_embedded.migrations import migrate_all
 from headrace_embedded.servers import provision, topics
 from headrace_embedded.servers.exemptions import EXEMPT
@@ -71,9 +75,17 @@ async def prepare_topics(environ: Mapping[str, str]) -> None:
     sys.stdout.write(f"{len(made)} topics made\n")
 
 
-VERBS = {"database": prepare_database, "topics": prepare_topics}
+async def prepare_keys(environ: Mapping[str, str]) -> None:
+    """Makes the keys that are missing, below the folder that HEADRACE_SETUP_KEYS names."""
+    home = Path(_required(environ, "HEADRACE_SETUP_KEYS"))
+    keys = await asyncio.to_thread(ensure_keys, home)
+    await asyncio.to_thread(ensure_audit_key, keys.folder)
+    sys.stdout.write(f"keys in {keys.folder}\n")
+
+
+VERBS = {"database": prepare_database, "topics": prepare_topics, "keys": prepare_keys}
 
 if __name__ == "__main__":
     if sys.argv[1:] not in [[verb] for verb in VERBS]:
-        sys.exit("usage: prepare.py database|topics")
+        sys.exit("usage: prepare.py database|topics|keys")
     asyncio.run(VERBS[sys.argv[1]](os.environ))

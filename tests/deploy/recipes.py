@@ -67,6 +67,7 @@ def compose_problems(compose: Node) -> list[str]:
     checks = (
         _every_service_is_there,
         _settings_are_right,
+        _callers_can_be_known,
         _ports_agree,
         _ports_leave_room_to_scale,
         _commands_exist,
@@ -109,6 +110,18 @@ def _settings_are_right(compose: Node) -> Iterator[str]:
         except ValidationError as error:
             for problem in error.errors():
                 yield f"{name}: {prefix}{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+
+
+def _callers_can_be_known(compose: Node) -> Iterator[str]:
+    """A service starts with nobody to believe only to end at once, and without a key of its own nobody believes it."""
+    for name, container in _ours(compose):
+        environment = container.get("environment", {})
+        for setting in ("IDENTITIES", "SERVICE_KEY"):
+            variable = f"HEADRACE_{name.upper()}_{setting}"
+            path = environment.get(variable, "")
+            mounts = [volume.split(":")[1] for volume in container.get("volumes", []) if isinstance(volume, str)]
+            if not any(path.startswith(f"{mount}/") for mount in mounts):
+                yield f"{name}: {variable} must name a file in a volume that is mounted"
 
 
 def _ports_agree(compose: Node) -> Iterator[str]:

@@ -61,6 +61,8 @@ SEEDED: list[tuple[str, Any, str]] = [
     ("services/inference/environment/HEADRACE_INFERENCE_CACHE", None, "HEADRACE_INFERENCE_CACHE=.headrace/models is"),
     ("services/inference/environment/HEADRACE_INFERENCE_BACKEND", "openai", "needs HEADRACE_INFERENCE_OPENAI_URL"),
     ("services/inference/volumes/0", "modls:/var/cache/headrace", "the volume modls is not declared"),
+    ("services/ingest/environment/HEADRACE_INGEST_IDENTITIES", None, "HEADRACE_INGEST_IDENTITIES must name a file"),
+    ("services/ingest/volumes", None, "HEADRACE_INGEST_SERVICE_KEY must name a file"),
     ("services/classifier", None, "classifier: missing"),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -46,12 +47,23 @@ def test_the_topics_are_prepared(kafka: str) -> None:
     assert done.stdout == "0 topics made\n", "the fixture made them all"
 
 
+def test_the_keys_are_prepared_and_kept(tmp_path: Path) -> None:
+    made = []
+    for _ in range(2):
+        done = run("keys", HEADRACE_SETUP_KEYS=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        made.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+    assert {path.name for path in made[0]} >= {"identities.json", "issuer.jwk", "ingest.jwk", "audit.key"}
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize(
     ("verb", "environ", "message"),
     [
         ("database", {}, "HEADRACE_SETUP_DATABASE is not set"),
         ("database", {"HEADRACE_SETUP_DATABASE": "postgresql://x"}, "HEADRACE_PASSWORD_INGEST: set it"),
         ("topics", {}, "HEADRACE_SETUP_KAFKA is not set"),
+        ("keys", {}, "HEADRACE_SETUP_KEYS is not set"),
         ("nonsense", {}, "usage:"),
     ],
 )
