@@ -124,9 +124,30 @@ async def test_dead_rows_are_removed_by_the_service_itself(opened: Database, dat
         await connection.execute("INSERT INTO outbox (topic, key, headers, value) VALUES ('t', 'k', '{}', 'v')")
     async with opened.transaction() as connection:
         await connection.execute("DELETE FROM outbox")
-    await getattr(opened, way)("outbox", "inbox")
+    assert await getattr(opened, way)("outbox", "inbox") == 0
     pages = await _rows(database.superuser, "SELECT pg_relation_size('ingest.outbox')")
     assert pages == 0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("way", ["vacuum", "rewrite"])
+async def test_an_older_transaction_is_waited_for(opened: Database, database: Any, way: str) -> None:
+    await database.migrate("ingest")
+    async with opened.transaction() as connection:
+        await connection.execute("INSERT INTO outbox (topic, key, headers, value) VALUES ('t', 'k', '{}', 'v')")
+    older = await asyncpg.connect(database.superuser)
+    reading = older.transaction(isolation="repeatable_read")
+    await reading.start()
+    await older.fetchval("SELECT 1")
+    async with opened.transaction() as connection:
+        await connection.execute("DELETE FROM outbox")
+    removing = asyncio.create_task(getattr(opened, way)("outbox"))
+    await asyncio.sleep(0.5)
+    assert not removing.done()
+    await reading.rollback()
+    await older.close()
+    assert await removing == 0
+    assert await _rows(database.superuser, "SELECT pg_relation_size('ingest.outbox')") == 0
 
 
 @pytest.mark.real

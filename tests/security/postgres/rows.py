@@ -17,6 +17,7 @@ _VALUES = {
     "bytea": "decode(repeat('00', 32), 'hex')",
     "jsonb": "'{}'",
     "text[]": "'{}'",
+    "bytea[]": "'{}'",
 }
 
 _COLUMNS = """

@@ -61,7 +61,8 @@ async def matrix(whole: Database) -> AsyncIterator[Matrix]:
     # Neither foreign keys nor triggers: each table's rows stand alone.
     await superuser.execute("SET session_replication_role = replica")
     for table in found.tables:
-        await _fill(superuser, table)
+        if (cell := cell_of(table.name)) is not None:
+            await _fill(superuser, table, cell)
     for schema in provision.SCHEMAS:
         found.services[schema] = await asyncpg.connect(whole.dsn(schema))
     yield found
@@ -69,8 +70,7 @@ async def matrix(whole: Database) -> AsyncIterator[Matrix]:
         await connection.close()
 
 
-async def _fill(superuser: Any, table: Table) -> None:
-    cell = cell_of(table.name) or Cell("")
+async def _fill(superuser: Any, table: Table, cell: Cell) -> None:
     for tenant in TENANTS if table.has_tenant else TENANTS[:1]:
         for tier in TIERS if table.has_tier else TIERS[:1]:
             await superuser.execute(table.insert(tenant, tier, cell.values) + " ON CONFLICT DO NOTHING")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -44,6 +45,12 @@ ACQUIRE_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
 #: Rewriting a table of some gigabytes takes minutes.
 MAINTENANCE_SECONDS = 600.0
+
+#: How long a removal waits for older transactions to end.
+PATIENCE_SECONDS = 10.0
+
+# What VACUUM and VACUUM FULL say of rows that are dead and that somebody may still see.
+_NOT_YET = re.compile(r"(\d+) (?:are dead but not yet removable|dead row versions cannot be removed yet)")
 
 # One round trip for both. They last until the transaction ends, however it ends.
 _AS_TENANT = "SELECT set_config('headrace.tenant', $1, true)"
@@ -103,20 +110,22 @@ class Database:
                     await connection.execute(_AS_TENANT, tenant)
                 yield connection
 
-    async def vacuum(self, table: str, *more: str) -> None:
+    async def vacuum(self, table: str, *more: str) -> int:
         """Removes deleted rows of the schema's tables from their pages and indexes, and from the planner's statistics.
 
-        The bytes of a removed row may still lie in free space of a page: `rewrite` leaves none. Neither can run in a
-        transaction, and neither removes what an older transaction may still see. Raises Unavailable("postgres").
+        The bytes of a removed row may still lie in free space of a page: `rewrite` leaves none. What an older
+        transaction may still see cannot be removed: such ones, the server's own among them, are waited for up to
+        PATIENCE_SECONDS. Returns how many deleted rows are left then. Raises Unavailable("postgres").
         """
-        await self._maintain("VACUUM (ANALYZE)", (table, *more))
+        return await self._maintain("VACUUM (ANALYZE, VERBOSE)", (table, *more))
 
-    async def rewrite(self, table: str, *more: str) -> None:
+    async def rewrite(self, table: str, *more: str) -> int:
         """Writes tables of the schema and their indexes anew without what was deleted. Nobody reads them meanwhile.
 
-        For small tables: it takes as much disk again, and an HNSW graph is built anew. Raises Unavailable("postgres").
+        For small tables: it takes as much disk again, and an HNSW graph is built anew. Waits, returns and raises as
+        `vacuum` does.
         """
-        await self._maintain("VACUUM (FULL, ANALYZE)", (table, *more))
+        return await self._maintain("VACUUM (FULL, ANALYZE, VERBOSE)", (table, *more))
 
     async def checkpoint(self) -> None:
         """Has the server remove the segments of its write-ahead log up to here: what was deleted lies in them too.
@@ -130,11 +139,30 @@ class Database:
                 await connection.execute("SELECT pg_switch_wal()")
                 await connection.execute("CHECKPOINT", timeout=MAINTENANCE_SECONDS)
 
-    async def _maintain(self, command: str, tables: tuple[str, ...]) -> None:
+    async def _maintain(self, command: str, tables: tuple[str, ...]) -> int:
         names = ", ".join(f"{_quoted(self.schema)}.{_quoted(table)}" for table in tables)
+        clock = asyncio.get_running_loop().time
+        end = clock() + PATIENCE_SECONDS
+        # Nobody tells when the others' transactions end.
+        while (left := await self._count_left(f"{command} {names}")) and clock() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+        return left
+
+    async def _count_left(self, command: str) -> int:
+        """Runs a verbose VACUUM, and returns how many dead rows it says that it could not remove."""
+        said: list[str] = []
+
+        def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
+            said.append(f"{message.message} {message.detail or ''}")
+
         with postgres_errors():
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-                await connection.execute(f"{command} {names}", timeout=MAINTENANCE_SECONDS)
+                connection.add_log_listener(listen)
+                try:
+                    await connection.execute(command, timeout=MAINTENANCE_SECONDS)
+                finally:
+                    connection.remove_log_listener(listen)
+        return sum(int(number) for words in said for number in _NOT_YET.findall(words))
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
