@@ -141,11 +141,11 @@ class Database:
 
     async def _maintain(self, command: str, tables: tuple[str, ...]) -> int:
         names = ", ".join(f"{_quoted(self.schema)}.{_quoted(table)}" for table in tables)
-        clock = asyncio.get_running_loop().time
-        end = clock() + PATIENCE_SECONDS
-        # Nobody tells when the others' transactions end.
-        while (left := await self._count_left(f"{command} {names}")) and clock() < end:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+        pause, waited = 0.1, 0.0
+        # Ever more seldom, since each try of a rewrite holds up whoever uses the table.
+        while (left := await self._count_left(f"{command} {names}")) and waited < PATIENCE_SECONDS:
+            await asyncio.sleep(pause)
+            pause, waited = 2 * pause, waited + pause
         return left
 
     async def _count_left(self, command: str) -> int:
