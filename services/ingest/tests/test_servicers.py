@@ -229,7 +229,7 @@ async def test_ask_finds_an_answer_that_only_another_instance_saw(door: Door, te
     asked = question(tenant, query_id=str(uuid4()))
     stream = aiter(door.queries.Ask(service_pb2.AskRequest(question=asked), timeout=10))
     await anext(stream)
-    await handlers.end_query(arrived(answer(tenant, asked.query_id)), store=door.store)
+    await handlers.end_query(arrived(answer(tenant, asked.query_id)), store=door.store, vault=door.vault)
     last = [response async for response in stream][-1]
     assert (last.update.sequence, last.update.answer.text) == (ANSWER, "It binds to the enclosing scope [1].")
 
@@ -411,7 +411,7 @@ async def test_an_answer_rests_sealed_and_goes_with_its_key(door: Door, tenant: 
     query_id = await door.submitted(tenant)
     owner, said = Owner.subject(tenant, "user-1"), answer(tenant, query_id)
     said.text.CopyFrom((await door.vault.seal_for(owner)).protect(Text(CANARY, Tier.TIER_2)))
-    await handlers.end_query(arrived(said), store=door.store)
+    await handlers.end_query(arrived(said), store=door.store, vault=door.vault)
     assert CANARY not in repr(door.store.asked)
     get = service_pb2.GetRequest(tenant=tenant, query_id=query_id)
     assert (await door.queries.Get(get)).answer.text == CANARY

@@ -50,7 +50,7 @@ class Door:
         self.noted: list[tuple[str, str]] = []
         door = open_door(store, self.vault)
         self.accept = partial(handlers.accept_query, door=door, noted=lambda *of: self.noted.append(of))
-        self.end = partial(handlers.end_query, store=store)
+        self.end = partial(handlers.end_query, store=store, vault=self.vault)
         self.bury = partial(handlers.bury, store=store, clock=clock)
         self.submit = partial(handlers.submit_document, door=door, parser=parser)
         self.refuse = partial(handlers.refuse_document, store=store, clock=clock)

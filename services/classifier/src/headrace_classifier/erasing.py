@@ -75,6 +75,11 @@ class KeyHoldings:
         del names
         return {KEYS: await self._count(connection, erasure)}
 
+    async def left_elsewhere(self, erasure: Erasure) -> Mapping[str, int]:
+        """See Holdings.left_elsewhere. There is nothing elsewhere."""
+        del erasure
+        return {}
+
     async def _count(self, connection: Connection, erasure: Erasure) -> int:
         tenant, until = erasure.tenant, erasure.requested_at
         match erasure.what:

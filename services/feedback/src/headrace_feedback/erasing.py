@@ -146,9 +146,13 @@ class LogHoldings:
                 erasure.tenant,
                 *meant.values,
             )
-        if isinstance(erasure.what, Subject):
-            left[SUBMITTED] = await self._on_topic(erasure, erasure.what.name)
         return left
+
+    async def left_elsewhere(self, erasure: Erasure) -> Mapping[str, int]:
+        """See Holdings.left_elsewhere. Only an end user's own words are on the topic."""
+        if not isinstance(erasure.what, Subject):
+            return {}
+        return {SUBMITTED: await self._on_topic(erasure, erasure.what.name)}
 
     async def _on_topic(self, erasure: Erasure, subject: str) -> int:
         until = erasure.until.timestamp() * 1000

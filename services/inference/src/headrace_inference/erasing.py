@@ -67,6 +67,11 @@ class AnswerHoldings:
         )
         return {ANSWERS: count}
 
+    async def left_elsewhere(self, erasure: Erasure) -> Mapping[str, int]:
+        """See Holdings.left_elsewhere. There is nothing elsewhere."""
+        del erasure
+        return {}
+
 
 def subscribe(bus: Bus, eraser: Eraser) -> None:
     """Wires inference's part."""

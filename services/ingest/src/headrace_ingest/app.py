@@ -17,13 +17,16 @@ from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
+from headrace_stream.erasing import Eraser
 from headrace_stream.publishers import Prove, open_publishers, signing
 from headrace_stream.security import bus_security
+from headrace_stream.trimming import Trimmer
 
 from headrace_ingest import consumers
 from headrace_ingest.adapters.parsing import open_parser
 from headrace_ingest.adapters.postgres import PostgresStore
 from headrace_ingest.document_servicer import DocumentServicer
+from headrace_ingest.erasing import DoorHoldings, subscribe
 from headrace_ingest.handlers import Door
 from headrace_ingest.live import Live
 from headrace_ingest.query_servicer import QueryServicer
@@ -59,6 +62,8 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         consumers.subscribe(
             bus, door=door, parser=parser, live=live, publishers=publishers, replay_seconds=settings.replay_seconds
         )
+        holdings = DoorHoldings(database, Trimmer(settings.kafka, bus_security(settings)))
+        subscribe(bus, Eraser("ingest", ledger, vault, holdings, clock))
         queries = QueryServicer(publish=bus.publish, store=store, live=live, vault=vault, policy=policy, clock=clock)
         documents = DocumentServicer(publish=bus.publish, store=store, vault=vault, clock=clock)
         async with ledger.relaying(bus):

@@ -45,7 +45,7 @@ def subscribe(
         refuse=partial(handlers.refuse_query, clock=clock),
         admit=publishers.admit("headrace.query.v1.QueryService/Submit", OURSELVES),
     )
-    bus.subscribe(topics.ANSWER_COMPLETED, partial(handlers.end_query, store=store))
+    bus.subscribe(topics.ANSWER_COMPLETED, partial(handlers.end_query, store=store, vault=door.vault))
     bus.subscribe(
         topics.DOCUMENT_SUBMITTED,
         partial(handlers.submit_document, door=door, parser=parser),

@@ -19,6 +19,7 @@ from headrace_ingest import translate
 from headrace_ingest.checks import check_address, check_document, check_page, check_tenant
 from headrace_ingest.domain import DocumentAddress, DocumentState, Outcome, Submission
 from headrace_ingest.ports import Clock, Publish, Store
+from headrace_ingest.tombstones import refuse_erased_document
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -103,6 +104,8 @@ class DocumentServicer(service_pb2_grpc.DocumentServiceServicer):
 
     async def _submit(self, message: DocumentSubmitted, *, wait: int) -> Submission:
         check_document(translate.document_fields(message))
+        if message.WhichOneof("change") == "content":
+            await refuse_erased_document(message, store=self._store, vault=self._vault, at=self._clock())
         await self._publish(_event(message))
         address = DocumentAddress(message.tenant, message.source, message.document_id)
         if wait == service_pb2.WAIT_SUBMITTED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from headrace_privacy import Erased, Owner, Tier, Vault, owner_of_query
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Delivery, Event, Refusal
 from headrace_stream.codec import read_leniently
+from headrace_stream.erasing import Kind, Names, names_of
 from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry import trace
 
@@ -37,6 +38,14 @@ from headrace_ingest.checks import (
 )
 from headrace_ingest.domain import DocumentAddress, DocumentState, QueryRecord, QueryState
 from headrace_ingest.ports import Clock, Parser, Store, Unit
+from headrace_ingest.tombstones import (
+    asked_at,
+    erased,
+    erased_with,
+    grounds_of,
+    refuse_buried,
+    refuse_erased_document,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +75,30 @@ async def accept_query(
         now=door.clock(),
     )
     seal = await door.vault.seal_for(owner_of_query(query))
+    names = await names_of(door.vault, message.tenant)
     async with door.store.once(delivery, tenant=message.tenant) as unit:
-        if unit is None or not await unit.accept_query(_record(query), product=message.product):
+        if unit is None or not await _take_in(unit, query, message, names=names, at=delivery.arrival.published_at):
             return ()
         event = translate.accepted(message, query, seal)
         unit.emit(_on_query(delivery, query.tenant, str(query_id), topics.QUERY_ACCEPTED, event))
     noted(message.tenant, str(query_id))
     return ()
+
+
+async def _take_in(unit: Unit, query: Query, message: QuerySubmitted, *, names: Names, at: datetime) -> bool:
+    """Records a query; False when it was recorded before. Raises Rejected for one that was erased, or was sent before
+    whoever asked was."""
+    query_id = UUID(query.query_id)
+    subject = names.subject(query.subject) if query.subject else b""
+    if subject and await unit.is_buried(query.tenant, [(Kind.SUBJECT, subject)], at=at):
+        raise erased("subject", "question's sender")
+    if not await unit.accept_query(_record(query), product=message.product):
+        if await unit.is_erased_query(query.tenant, query_id):
+            raise erased("query_id", "query")
+        return False
+    if subject:
+        await unit.note_asker(query.tenant, query_id, subject)
+    return True
 
 
 def _record(query: Query) -> QueryRecord:
@@ -115,15 +141,20 @@ def _as_uuid(value: str) -> str:
         return ""
 
 
-async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store) -> Sequence[Event[Any]]:
-    """Notes a query's answer; the first wins."""
+async def end_query(delivery: Delivery[AnswerCompleted], *, store: Store, vault: Vault) -> Sequence[Event[Any]]:
+    """Notes a query's answer; the first wins. One that was made of a document that is erased, is erased too."""
     message, query = delivery.message, delivery.message.query
     check_tenant(query.tenant, query_id=query.query_id)
+    query_id, names = UUID(query.query_id), await names_of(vault, query.tenant)
     async with store.once(delivery, tenant=query.tenant) as unit:
-        if unit is not None:
-            answer, tier = message.SerializeToString(), Tier.of(message.tier)
-            query_id = UUID(query.query_id)
-            await unit.answer_query(query.tenant, query_id, answer=answer, event_id=delivery.event_id, tier=tier)
+        if unit is None:
+            return ()
+        if await unit.is_buried(query.tenant, erased_with(message, names), at=asked_at(message)):
+            await unit.bury_query(query.tenant, query_id, state=QueryState.ERASED)
+            return ()
+        answer, tier = message.SerializeToString(), Tier.of(message.tier)
+        if await unit.answer_query(query.tenant, query_id, answer=answer, event_id=delivery.event_id, tier=tier):
+            await unit.note_grounds(query.tenant, query_id, grounds_of(message))
     return ()
 
 
@@ -172,21 +203,28 @@ async def submit_document(delivery: Delivery[DocumentSubmitted], *, door: Door, 
 
 async def _put_document(delivery: Delivery[DocumentSubmitted], door: Door, markdown: str) -> None:
     check_markdown(markdown)
-    message = delivery.message
+    message, sent_at = delivery.message, delivery.arrival.published_at
+    await refuse_erased_document(message, store=door.store, vault=door.vault, at=sent_at)
     seal = await door.vault.seal_for(Owner.document(message.tenant, message.source, message.document_id))
     key = await door.vault.key_of(Owner.index(message.tenant))
     labels = translate.labels_of(message, markdown=markdown, seal=seal)
     change = translate.change_of(message, labels=labels, key=key.secret)
     async with door.store.once(delivery, tenant=message.tenant) as unit:
-        if unit is not None and (applied := await unit.apply(change, now=door.clock())) is not None:
-            unit.emit(_on_document(delivery, translate.document_put(change, applied, markdown, seal)))
+        if unit is None:
+            return
+        names = Names(key.secret)
+        await refuse_buried(unit, message, names, at=sent_at)
+        if (applied := await unit.apply(change, now=door.clock())) is not None:
+            await unit.note_content(change.address, names.content(message.content.data))
+            put = translate.document_put(change, applied, markdown, seal, now=door.clock())
+            unit.emit(_on_document(delivery, put))
 
 
 async def _delete_document(delivery: Delivery[DocumentSubmitted], door: Door) -> None:
     change = translate.change_of(delivery.message, labels=b"", key=b"")
     async with door.store.once(delivery, tenant=change.address.tenant) as unit:
         if unit is not None and (applied := await unit.apply(change, now=door.clock())) is not None:
-            unit.emit(_on_document(delivery, translate.document_deleted(change, applied)))
+            unit.emit(_on_document(delivery, translate.document_deleted(change, applied, now=door.clock())))
 
 
 def _on_document(delivery: Delivery[DocumentSubmitted], message: DocumentAccepted) -> Event[DocumentAccepted]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from headrace_privacy import Tier
 from headrace_stream import Delivery, Event
+from headrace_stream.erasing import Kind
 
 from headrace_ingest.domain import (
     Applied,
@@ -47,6 +48,21 @@ class Unit(Protocol):
 
     async def index(self, address: DocumentAddress, version: int, *, tier: Tier, chunks: int, now: datetime) -> None:
         """Notes that every search sees a version; an older one than the latest changes nothing."""
+
+    async def note_asker(self, tenant: str, query_id: UUID, subject: bytes) -> None:
+        """Notes whose a query is, by keyed hash."""
+
+    async def is_erased_query(self, tenant: str, query_id: UUID) -> bool:
+        """Says whether this query was taken in before, and erased."""
+
+    async def is_buried(self, tenant: str, names: Sequence[tuple[Kind, bytes]], *, at: datetime | None = None) -> bool:
+        """Says whether anything of these was erased, for good or after `at`; no erasure begins until the end."""
+
+    async def note_grounds(self, tenant: str, query_id: UUID, documents: Collection[tuple[str, str]]) -> None:
+        """Notes the documents (source, id) that an answer was made of."""
+
+    async def note_content(self, address: DocumentAddress, content: bytes) -> None:
+        """Notes by keyed hash what file a document was put as."""
 
     async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:
         """Notes that nothing more comes of a document under way: DEAD_LETTERED, or DELETED where it was erased."""

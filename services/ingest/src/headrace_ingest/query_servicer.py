@@ -25,6 +25,7 @@ from headrace_ingest.checks import check_query, check_tenant
 from headrace_ingest.domain import QueryRecord, QueryState
 from headrace_ingest.live import ANSWER, Live
 from headrace_ingest.ports import Clock, Publish, Store
+from headrace_ingest.tombstones import refuse_erased_query
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -90,9 +91,11 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
 
     async def _submit(self, question: service_pb2.Question) -> str:
         """Checks a question and publishes it; returns once Kafka has it."""
-        if not question.query_id:
-            question.query_id = str(uuid4())
+        is_known = bool(question.query_id)
+        question.query_id = question.query_id or str(uuid4())
         check_query(translate.query_fields(question), prefix="question.")
+        if is_known:
+            await refuse_erased_query(question.tenant, UUID(question.query_id), store=self._store)
         query_id = str(UUID(question.query_id))
         describe(trace.get_current_span(), {"headrace.query.id": query_id, "headrace.tenant": question.tenant})
         message = translate.submitted(question, query_id=query_id, clearance=self._clearance(), now=self._clock())

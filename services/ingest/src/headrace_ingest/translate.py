@@ -156,24 +156,28 @@ def document_to_wire(address: DocumentAddress, *, version: int, labels: bytes = 
     return document
 
 
-def document_put(change: Change, applied: Applied, markdown: str, seal: Seal) -> document_pb2.DocumentAccepted:
+def document_put(
+    change: Change, applied: Applied, markdown: str, seal: Seal, *, now: datetime
+) -> document_pb2.DocumentAccepted:
     """Makes the event that the classifier reads: the document's text as it was submitted, sealed."""
-    accepted = _document_changed(change, applied)
+    accepted = _document_changed(change, applied, now)
     accepted.raw.CopyFrom(seal.protect(Text(markdown, Tier.TIER_2)))
     return accepted
 
 
-def document_deleted(change: Change, applied: Applied) -> document_pb2.DocumentAccepted:
+def document_deleted(change: Change, applied: Applied, *, now: datetime) -> document_pb2.DocumentAccepted:
     """Makes the event that says that a document is gone."""
-    accepted = _document_changed(change, applied)
+    accepted = _document_changed(change, applied, now)
     accepted.deletion.CopyFrom(document_pb2.Deletion())
     return accepted
 
 
-def _document_changed(change: Change, applied: Applied) -> document_pb2.DocumentAccepted:
+def _document_changed(change: Change, applied: Applied, now: datetime) -> document_pb2.DocumentAccepted:
     declared = change.declared and strictest(change.declared, applied.tier)
+    document = document_to_wire(change.address, version=applied.version, labels=change.labels)
+    document.accepted_at.CopyFrom(timestamp(now))
     return document_pb2.DocumentAccepted(
-        document=document_to_wire(change.address, version=applied.version, labels=change.labels),
+        document=document,
         declared_tier=tier_to_wire(declared or applied.tier),
         submission_id=str(change.submission_id),
     )

@@ -19,11 +19,13 @@ from headrace_runtime.keys import open_vault
 from headrace_runtime.policy import load_policy
 from headrace_runtime.service import Service
 from headrace_stream import Ledger, open_bus
+from headrace_stream.erasing import Eraser
 from headrace_stream.security import bus_security
 
 from headrace_retriever.adapters.embedder import GrpcEmbedder
 from headrace_retriever.adapters.postgres import PostgresIndex, PostgresShelf
 from headrace_retriever.consumers import DocumentConsumer, QueryConsumer
+from headrace_retriever.erasing import IndexHoldings, subscribe
 from headrace_retriever.servicer import RetrievalServicer
 from headrace_retriever.settings import Settings
 
@@ -53,6 +55,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             in_flight=writers,
         )
         bus.watch(topics.ERASURE_REQUESTED, _forgetting(vault))
+        subscribe(bus, Eraser("retriever", ledger, vault, IndexHoldings(database), _now))
         servicer = RetrievalServicer(
             embedder=GrpcEmbedder(channel), index=index, vault=vault, clearance=lambda: _clearance(policy)
         )

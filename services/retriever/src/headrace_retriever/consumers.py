@@ -18,6 +18,7 @@ from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import Change
 from headrace_retriever.keys import blinding_of
 from headrace_retriever.ports import Index, Shelf
+from headrace_retriever.tombstones import keep_out_document
 from headrace_retriever.translate import from_found, from_indexed, strictest_of, to_change, to_document, to_question
 
 Clock = Callable[[], datetime]
@@ -52,10 +53,11 @@ class DocumentConsumer:
         self._now = now
 
     async def __call__(self, delivery: Delivery[DocumentEmbedded]) -> Sequence[Event[Any]]:
-        """Handles one event."""
+        """Handles one event. Raises Erased."""
         change, blinding = await self._prepare(delivery.message)
         async with self._ledger.once(delivery, tenant=change.document.tenant) as unit:
             if unit is not None:
+                await keep_out_document(unit, self._vault, delivery.message.document)
                 shelf = self._shelf(unit.connection)
                 indexed = await handlers.index_document(change, blinding=blinding, shelf=shelf, now=self._now())
                 if indexed is not None:

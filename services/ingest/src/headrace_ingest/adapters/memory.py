@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from headrace_privacy import Tier, strictest
 from headrace_stream import Delivery, Event
+from headrace_stream.erasing import Kind
 from headrace_stream.memory import MemoryLedger, MemoryUnit
 
 from headrace_ingest.domain import (
@@ -39,6 +40,10 @@ class MemoryStore:
     kept: dict[DocumentAddress, tuple[DocumentRecord, bytes]] = field(default_factory=dict)
     tiers: dict[tuple[str, str], tuple[Tier, datetime]] = field(default_factory=dict)
     noted: dict[tuple[str, UUID], Submission] = field(default_factory=dict)
+    buried: set[tuple[str, Kind, bytes]] = field(default_factory=set)
+    askers: dict[tuple[str, UUID], bytes] = field(default_factory=dict)
+    grounds: dict[tuple[str, UUID], set[tuple[str, str]]] = field(default_factory=dict)
+    contents: dict[DocumentAddress, set[bytes]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def once(self, delivery: Delivery[Any], *, tenant: str) -> AsyncIterator[MemoryStoreUnit | None]:  # noqa: ARG002 - there are no policies here
@@ -170,6 +175,28 @@ class MemoryStoreUnit:
             state = DocumentState.DELETED if fingerprint == DELETION else DocumentState.INDEXED
             indexed = replace(record, tier=tier, chunks=chunks, state=state, changed_at=now)
             self.store.kept[address] = (indexed, fingerprint)
+
+    async def note_asker(self, tenant: str, query_id: UUID, subject: bytes) -> None:
+        self.store.askers[tenant, query_id] = subject
+
+    async def is_erased_query(self, tenant: str, query_id: UUID) -> bool:
+        record = self.store.asked.get((tenant, query_id))
+        return record is not None and record.state == QueryState.ERASED
+
+    async def is_buried(
+        self,
+        tenant: str,
+        names: Sequence[tuple[Kind, bytes]],
+        *,
+        at: datetime | None = None,  # noqa: ARG002 - what is buried here is so for good
+    ) -> bool:
+        return any((tenant, *name) in self.store.buried for name in names)
+
+    async def note_grounds(self, tenant: str, query_id: UUID, documents: Collection[tuple[str, str]]) -> None:
+        self.store.grounds.setdefault((tenant, query_id), set()).update(documents)
+
+    async def note_content(self, address: DocumentAddress, content: bytes) -> None:
+        self.store.contents.setdefault(address, set()).add(content)
 
     async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:
         record, fingerprint = self.store.kept.get(address, (None, b""))

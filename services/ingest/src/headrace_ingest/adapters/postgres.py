@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ import asyncpg
 from headrace_database import Connection, Database
 from headrace_privacy import Tier
 from headrace_stream import Delivery, Event, Ledger, Unit
+from headrace_stream.erasing import Kind, enter, is_buried
 
 from headrace_ingest.domain import (
     DELETION,
@@ -116,6 +117,39 @@ class PostgresUnit:
             DELETION,
             DocumentState.DELETED,
             DocumentState.INDEXED,
+        )
+
+    async def note_asker(self, tenant: str, query_id: UUID, subject: bytes) -> None:
+        await self._connection.execute(
+            "UPDATE queries SET subject = $3 WHERE tenant = $1 AND query_id = $2", tenant, query_id, subject
+        )
+
+    async def is_erased_query(self, tenant: str, query_id: UUID) -> bool:
+        found = await self._connection.fetchval(
+            "SELECT true FROM queries WHERE tenant = $1 AND query_id = $2 AND state = $3",
+            tenant,
+            query_id,
+            QueryState.ERASED,
+        )
+        return bool(found)
+
+    async def is_buried(self, tenant: str, names: Sequence[tuple[Kind, bytes]], *, at: datetime | None = None) -> bool:
+        await enter(self._connection, tenant)
+        return await is_buried(self._connection, tenant, names, at=at)
+
+    async def note_grounds(self, tenant: str, query_id: UUID, documents: Collection[tuple[str, str]]) -> None:
+        await self._connection.executemany(
+            "INSERT INTO answer_documents (tenant, query_id, source, document_id) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT DO NOTHING",
+            [(tenant, query_id, *document) for document in sorted(documents)],
+        )
+
+    async def note_content(self, address: DocumentAddress, content: bytes) -> None:
+        await self._connection.execute(
+            "INSERT INTO document_contents (tenant, source, document_id, content) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT DO NOTHING",
+            *_address(address),
+            content,
         )
 
     async def bury_document(self, address: DocumentAddress, *, state: DocumentState, now: datetime) -> None:

@@ -167,9 +167,14 @@ class PostgresShelf:
         document = change.document
         changes = Counter({int(change.tier): count})
         changes.subtract(gone)
-        shard = zlib.crc32(document.document_id.encode()) % SHARDS
+        shard = shard_of(document.document_id)
         tiers, amounts = list(changes), list(changes.values())
         await self._connection.execute(statements.ADD_TO_TALLY, document.tenant, document.source, shard, tiers, amounts)
+
+
+def shard_of(document_id: str) -> int:
+    """Returns which shard of the tallies counts a document's chunks."""
+    return zlib.crc32(document_id.encode()) % SHARDS
 
 
 def _key(document: Document) -> tuple[str, str, str]:
