@@ -11,10 +11,12 @@ import pytest
 from headrace import topics
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
 from headrace.stream.v1.dead_letter_pb2 import DeadLetter
-from headrace_privacy import Erased
-from headrace_runtime.errors import Conflict, Overloaded, Rejected, Unavailable, Violation
+from headrace_identity.signatures import About
+from headrace_privacy import Erased, Tier
+from headrace_runtime.errors import Conflict, Denied, Overloaded, Rejected, Unavailable, Violation
 from headrace_stream import Delivery, Event, Refusal
 from headrace_stream.dead_letters import FAILURES_IN_A_ROW
+from headrace_stream.publishers import UnknownPublisher
 from headrace_stream.worker import ATTEMPTS, Worker
 
 CANARY = "canary-hunter2"
@@ -55,7 +57,7 @@ class Bus:
 class Trial:
     """A worker whose waits take no time."""
 
-    def __init__(self, handler: Handle, *, refuse: Any = None, in_flight: int = 8) -> None:
+    def __init__(self, handler: Handle, *, refuse: Any = None, in_flight: int = 8, admit: Any = None) -> None:
         self.finished: list[int] = []
         self.waits: list[float] = []
         self.bus = Bus()
@@ -69,6 +71,7 @@ class Trial:
             in_flight=in_flight,
             on_finished=lambda record: self.finished.append(record.offset),
             sleep=self._sleep,
+            admit=admit,
         )
 
     async def _sleep(self, seconds: float) -> None:
@@ -142,6 +145,72 @@ async def test_a_bug_that_passes_is_forgotten() -> None:
     trial = Trial(handle)
     await trial.run(Record(0))
     assert (attempts, trial.finished, trial.bus.published) == ([1, 2, 3], [0], [])
+
+
+async def test_what_is_denied_is_buried_at_once_and_stops_nobody() -> None:
+    handle, attempts = failing(Denied("the policy says no"))
+    trial = Trial(handle)
+    await trial.run(*(Record(offset, key=None) for offset in range(FAILURES_IN_A_ROW + 2)))
+    assert len(attempts) == len(trial.bus.letters) == FAILURES_IN_A_ROW + 2
+    assert {letter.error for letter in trial.bus.letters} == {"Denied"}
+    assert trial.worker.stopped_by == ""
+
+
+QUERY = QuerySubmitted(tenant="acme", product="shop", subject="ann", text=CANARY)
+CLAIMED = [("ce_tenant", b"acme"), ("ce_dataclassification", b"public"), ("ce_id", b"7"), ("ce_source", b"shop")]
+
+
+def admitting(signed: About | None) -> Any:
+    """Believes every record to be signed so; None believes none."""
+
+    async def admit(topic: str, value: bytes, headers: Any) -> About:
+        if signed is None:
+            raise UnknownPublisher
+        return signed
+
+    return admit
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        None,
+        About(TOPIC.name, "other", "shop", "ann"),
+        About(TOPIC.name, "acme", "mall", "ann"),
+        About(TOPIC.name, "acme", "shop", "eve"),
+    ],
+)
+async def test_a_record_of_an_unknown_publisher_is_of_no_tenant_and_the_strictest_tier(signed: About | None) -> None:
+    handle, attempts = failing(KeyError())
+    asked: list[Refusal] = []
+
+    async def refuse(refusal: Refusal) -> Sequence[Event[Any]]:
+        asked.append(refusal)
+        return ()
+
+    trial = Trial(handle, refuse=refuse, admit=admitting(signed))
+    await trial.run(Record(0, value=QUERY.SerializeToString(), headers=CLAIMED))
+    (letter,) = trial.bus.published
+    assert (letter.tenant, letter.tier, letter.message.tenant) == ("", Tier.TIER_2, "")
+    assert (letter.message.error, list(letter.message.reasons)) == ("UnknownPublisher", ["message: unauthenticated"])
+    assert not asked[0].speaks_for("acme")
+    assert attempts == []
+
+
+async def test_a_known_publisher_reaches_the_handler_and_is_answered_in_its_own_name_only() -> None:
+    signed = About(TOPIC.name, "acme", "shop", "ann")
+    handle, attempts = failing(Rejected(Violation("text", "empty", "It is required.")))
+    asked: list[Refusal] = []
+
+    async def refuse(refusal: Refusal) -> Sequence[Event[Any]]:
+        asked.append(refusal)
+        return ()
+
+    trial = Trial(handle, refuse=refuse, admit=admitting(signed))
+    await trial.run(Record(0, value=QUERY.SerializeToString(), headers=CLAIMED))
+    await trial.run(Record(1, value=b"\xff\xff", headers=CLAIMED))
+    assert (len(attempts), [letter.tenant for letter in trial.bus.letters]) == (1, ["acme", "acme"])
+    assert [(one.speaks_for("acme"), one.speaks_for("other")) for one in asked] == [(True, False)] * 2
 
 
 async def test_a_rejected_record_is_answered_then_buried_at_once() -> None:

@@ -98,7 +98,8 @@ class Arrival:
     def of_nobody(self) -> Arrival:
         """Returns the same without what its headers claim, so that it is of no tenant and of the strictest tier."""
         claimed = ("ce_tenant", "ce_dataclassification")
-        return replace(self, headers={name: value for name, value in self.headers.items() if name not in claimed})
+        headers = {name: value for name, value in self.headers.items() if name not in claimed}
+        return replace(self, headers=headers, publisher=None)
 
     @property
     def correlation_id(self) -> str:

@@ -4,6 +4,7 @@ records ─▶ waiting ─▶ under way (at most `in_flight`) ─▶ finished �
                           │ Unavailable: wait, try again, take nothing new
                           │ nobody known signed it: refused in no tenant's name, dead-lettered
                           │ Rejected: answered by `refuse`, dead-lettered
+                          │ Denied: dead-lettered at once; the policy is no misconfiguration, so nothing is counted
                           │ Erased: dead-lettered at once, which ends the query or the document as erased
                           └ a bug: tried twice more, dead-lettered; too many in a row stop the subscription
 """
@@ -21,7 +22,7 @@ from typing import Any, Generic, Protocol
 import structlog
 from headrace.topics import Topic
 from headrace_privacy import Erased
-from headrace_runtime.errors import Conflict, Failure, Overloaded, Rejected, Unavailable, place_of
+from headrace_runtime.errors import Conflict, Denied, Failure, Overloaded, Rejected, Unavailable, place_of
 from headrace_telemetry.metrics import counter, histogram, up_down_counter
 from headrace_telemetry.tracing import describe, extract, fail, link_to, span
 from opentelemetry.trace import SpanKind
@@ -200,7 +201,7 @@ class Worker(Generic[M]):
                 describe(current, {"headrace.erased": True})
                 await self._bury(record, arrival, erased)
                 return "erased"
-            except (Rejected, Conflict, CrashedRepeatedly) as failure:
+            except (Rejected, Denied, Conflict, CrashedRepeatedly) as failure:
                 fail(current, type(failure).__name__)
                 await self._refuse(record, arrival, failure)
                 return "refused"
@@ -228,7 +229,7 @@ class Worker(Generic[M]):
             raise error
 
     async def _refuse(self, record: Record, arrival: Arrival, failure: Failure) -> None:
-        if not isinstance(failure, Rejected):
+        if not isinstance(failure, Rejected | Denied):
             self._count_failure(failure)
         log.warning(
             "event refused", topic=record.topic, partition=record.partition, offset=record.offset, reason=str(failure)
