@@ -1,12 +1,13 @@
 """Prepares the servers that the services run on: once, before they start, and again after an update.
 
     python deploy/docker/prepare.py database     roles, schemas and migrations of every service
-    python deploy/docker/prepare.py topics       the topics of the contracts and their dead letters
+    python deploy/docker/prepare.py topics       the topics of the contracts, their dead letters, and who may use which
     python deploy/docker/prepare.py keys         the keys that services believe and sign with, and the audit log's
 
 Settings: HEADRACE_SETUP_DATABASE, the superuser's DSN of the database "postgres"; HEADRACE_PASSWORD_<SERVICE>, the
-password of that service's role; HEADRACE_SETUP_KAFKA, Kafka's bootstrap servers; HEADRACE_SETUP_KEYS, the folder above
-that of the keys. What exists is left as it is, but the passwords are set again.
+password of that service's role; HEADRACE_SETUP_KAFKA, Kafka's bootstrap servers, and HEADRACE_SETUP_KAFKA_PASSWORD,
+its superuser's password: without it the broker is taken to ask nobody, and gets no access-control list;
+HEADRACE_SETUP_KEYS, the folder above that of the keys. What exists is left as it is, but the passwords are set again.
 """
 # ruff: noqa: INP001 - a script of the image, not a package
 
@@ -25,8 +26,9 @@ from headrace_database.lint import lint
 from headrace_embedded.audit_key import ensure_audit_key
 from headrace_embedded.identity import ensure_keys
 from headrace_embedded.migrations import migrate_all
-from headrace_embedded.servers import provision, topics
+from headrace_embedded.servers import acls, provision, topics
 from headrace_embedded.servers.exemptions import EXEMPT
+from headrace_stream.security import OPEN, BusSecurity
 
 #: What is safe in a DSN and in SQL as it stands.
 PASSWORD = re.compile(r"[A-Za-z0-9_.~-]{8,}")
@@ -70,9 +72,15 @@ async def prepare_database(environ: Mapping[str, str]) -> None:
 
 
 async def prepare_topics(environ: Mapping[str, str]) -> None:
-    """Makes the topics that are missing."""
-    made = await topics.create_topics(_required(environ, "HEADRACE_SETUP_KAFKA"))
+    """Makes the topics that are missing, and says who may read and write them."""
+    kafka = _required(environ, "HEADRACE_SETUP_KAFKA")
+    password = environ.get("HEADRACE_SETUP_KAFKA_PASSWORD", "")
+    security = BusSecurity(acls.SUPERUSER, password) if password else OPEN
+    made = await topics.create_topics(kafka, security=security)
     sys.stdout.write(f"{len(made)} topics made\n")
+    if password:
+        put = await asyncio.to_thread(acls.put_acls, kafka, username=acls.SUPERUSER, password=password)
+        sys.stdout.write(f"{put} lines in Kafka's access-control list\n")
 
 
 async def prepare_keys(environ: Mapping[str, str]) -> None:

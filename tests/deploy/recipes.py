@@ -76,6 +76,7 @@ def compose_problems(compose: Node) -> list[str]:
         _order_is_possible,
         _addresses_lead_somewhere,
         _passwords_agree,
+        _kafka_knows_its_clients,
         _images_are_pinned,
         _volumes_exist,
         _folders_can_be_written,
@@ -266,6 +267,29 @@ def _passwords_agree(compose: Node) -> Iterator[str]:
             yield f"{name}: it connects as headrace_{name} to the database headrace"
         if url.password != given.get(f"HEADRACE_PASSWORD_{name.upper()}"):
             yield f"{name}: its password is not the one that its role is given"
+
+
+def _kafka_knows_its_clients(compose: Node) -> Iterator[str]:
+    """Every listener asks for a name and a password, nobody may do anything unless listed, and the passwords agree."""
+    kafka = compose["services"].get("kafka", {}).get("environment", {})
+    for listener in kafka.get("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "").split(","):
+        name, _, protocol = listener.partition(":")
+        if not protocol.startswith("SASL_"):
+            yield f"kafka: the listener {name} lets anybody in"
+    if kafka.get("KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND") != "false" or "KAFKA_AUTHORIZER_CLASS_NAME" not in kafka:
+        yield "kafka: what is not listed must be denied"
+    users: dict[str, str] = dict(
+        re.findall(r'user_(\w+)="([^"]*)"', kafka.get("KAFKA_LISTENER_NAME_SERVICES_PLAIN_SASL_JAAS_CONFIG", ""))
+    )
+    for name, container in _ours(compose):
+        prefix, environment = f"HEADRACE_{name.upper()}_KAFKA", container["environment"]
+        if environment.get(f"{prefix}_USERNAME") != name:
+            yield f"{name}: its name at Kafka is {name}"
+        if name not in users or environment.get(f"{prefix}_PASSWORD") != users[name]:
+            yield f"{name}: Kafka knows another password of it"
+    setup = compose["services"].get("topics", {}).get("environment", {})
+    if setup.get("HEADRACE_SETUP_KAFKA_PASSWORD") != users.get("broker"):
+        yield "topics: Kafka knows another password of its superuser"
 
 
 def _images_are_pinned(compose: Node) -> Iterator[str]:

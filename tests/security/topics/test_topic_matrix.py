@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +30,10 @@ from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import acls
 from headrace_embedded.servers import kafka as kafka_module
 from headrace_embedded.servers.kafka import KafkaServer
-from headrace_embedded.servers.topics import create_topics, every_topic
+from headrace_embedded.servers.topics import every_topic
 from headrace_stream.security import BusSecurity
 
+ROOT = Path(__file__).parents[3]
 STRANGER = "stranger"
 SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
 EVERYBODY = (*SERVICES, acls.PRODUCTS, acls.OPERATOR, STRANGER)
@@ -97,9 +100,15 @@ def secured(state_folder: Path) -> Iterator[Secured]:
 
 @pytest_asyncio.fixture(scope="module")
 async def broker(secured: Secured) -> AsyncIterator[Secured]:
-    password = secured.passwords[acls.SUPERUSER]
-    await create_topics(secured.server.bootstrap, security=BusSecurity(acls.SUPERUSER, password))
-    await asyncio.to_thread(acls.put_acls, secured.server.bootstrap, username=acls.SUPERUSER, password=password)
+    """The same, with topics and list as the composed one gets them."""
+    told = {
+        "HEADRACE_SETUP_KAFKA": secured.server.bootstrap,
+        "HEADRACE_SETUP_KAFKA_PASSWORD": secured.passwords[acls.SUPERUSER],
+    }
+    command = [sys.executable, str(ROOT / "deploy" / "docker" / "prepare.py"), "topics"]
+    done = await asyncio.to_thread(subprocess.run, command, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(acls.every_acl())} lines" in done.stdout
     async with AIOKafkaProducer(**secured.options(acls.SUPERUSER)) as producer:
         for topic in TOPICS:
             await producer.send_and_wait(topic, b"to be read", partition=0)
