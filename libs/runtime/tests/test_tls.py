@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from headrace_runtime.admission import Admission, open_admission
 from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_client import open_channel, own_credentials
 from headrace_runtime.grpc_server import open_grpc_server
+from headrace_runtime.health import is_serving
 from headrace_runtime.settings import ServiceSettings
 from headrace_runtime.tls import certificate_of, read_pem
 from pydantic_settings import SettingsConfigDict
@@ -63,6 +65,8 @@ async def test_a_server_with_a_certificate_talks_to_who_trusts_it(house: Mapping
         async with open_channel(address, authority=house["tls_certificate"]) as channel:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert await asyncio.to_thread(is_serving, address, house["tls_certificate"])
+        assert not await asyncio.to_thread(is_serving, address)
         async with open_channel(address) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
