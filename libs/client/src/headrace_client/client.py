@@ -36,6 +36,7 @@ from headrace_identity import Credentials
 from headrace_client.calls import Channels
 from headrace_client.credentials import find_credentials
 from headrace_client.endpoints import Endpoints, find_endpoints
+from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
 from headrace_client.governing import Governing
 from headrace_client.resuming import resumed
@@ -69,7 +70,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing):
+class Client(Governing, Erasing):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

@@ -20,6 +20,7 @@ from headrace_client.cli.console import notice
 from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
+from headrace_client.cli.erase import erase
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.keys import keys
 from headrace_client.cli.policy import policy
@@ -54,6 +55,7 @@ _ORDER = [
     "policy",
     "approvals",
     "audit",
+    "erase",
     "keys",
     "dlq",
     "reconcile",
@@ -94,6 +96,7 @@ def build_app() -> typer.Typer:
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")
+    app.add_typer(erase, name="erase")
     app.add_typer(keys, name="keys")
     app.add_typer(dlq, name="dlq")
     app.command("reconcile")(reconcile_command)
