@@ -13,12 +13,14 @@ import itertools
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pydoc_data.topics import topics
 from statistics import median, quantiles
 from typing import Any
 
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.middlewares import AckPolicy
+from headrace.privacy.v1.privacy_pb2 import TIER_2, TIER_PUBLIC
 from headrace.query.v1.answer_pb2 import GROUNDING_NOT_IN_SOURCES
 from headrace_client import Client
 from headrace_embedded.testing import create_topic
@@ -76,6 +78,7 @@ async def _measure(trial: Trial, count: int) -> tuple[list[Row], float]:
             ours = await _ask_many(client, count=count, in_flight=in_flight)
             hops = await _bare_hops(trial.endpoints.bus(), count=count, in_flight=in_flight)
             found.extend(_compare(ours, hops, in_flight))
+        found.append(await _sealing(client, count=count))
     memory = trial.memory() / 2**30
     found.append(
         Row(GROUP, "memory of all processes", memory, None, "GiB", None, goal=6.0, higher_is_better=False,
@@ -93,31 +96,44 @@ def _compare(ours: list[float], hops: list[float], in_flight: int) -> list[Row]:
     return [row("p50", median(ours), median(hops), 20.0), row("p99", _p99(ours), _p99(hops), 80.0)]
 
 
+async def _sealing(client: Client, *, count: int) -> Row:
+    """An end user's question about customers' documents, and a public one, by turns."""
+    plain = {"product": "docs-search", "declared_tier": TIER_PUBLIC, "sources": ["reference"]}
+    sealed = {"product": "bench", "subject": "user-17", "sources": ["customers"]}
+    pairs = [(await _ask(client, **sealed), await _ask(client, **plain)) for _ in range(count)]
+    added = median(mine - theirs for mine, theirs in pairs)
+    return Row(GROUP, "added by sealing everything, p50", added, None, "ms", None, higher_is_better=False,
+               note="beside all of it public; by turns, 1 in flight; see the group sealing")  # fmt: skip
+
+
 def _p99(values: list[float]) -> float:
     return quantiles(values, n=100)[98]
 
 
 async def _put(client: Client) -> None:
-    for name in ("nonlocal", "global", "pass"):
-        await client.put_document(
-            topics[name].encode(), tenant="bench", source="reference", document_id=name, media_type="text/plain",
-            declared_tier=1,
-        )  # fmt: skip
+    for source, tier in (("reference", TIER_PUBLIC), ("customers", TIER_2)):
+        for name in ("nonlocal", "global", "pass"):
+            await client.put_document(
+                topics[name].encode(), tenant="bench", source=source, document_id=name, media_type="text/plain",
+                declared_tier=tier,
+            )  # fmt: skip
 
 
 async def _ask_many(client: Client, *, count: int, in_flight: int) -> list[float]:
     """Returns the added milliseconds of each query."""
-
-    async def ask() -> float:
-        start = time.perf_counter()
-        # The blanks keep the embedder from knowing the question already.
-        answer = await client.answer(QUESTION + " " * next(_blanks), tenant="bench", product="bench")
-        taken = (time.perf_counter() - start) * 1000
-        if answer.grounding == GROUNDING_NOT_IN_SOURCES:
-            raise RuntimeError("the model was not asked: there is nothing to measure")
-        return taken - answer.timings_ms["embedder"] - paced_model.SECONDS * 1000
-
+    ask = partial(_ask, client, product="bench", sources=["reference"])
     return await _in_flight(ask, count=count, in_flight=in_flight)
+
+
+async def _ask(client: Client, **question: Any) -> float:
+    """Returns the milliseconds that Headrace adds to one query."""
+    start = time.perf_counter()
+    # The blanks keep the embedder from knowing the question already.
+    answer = await client.answer(QUESTION + " " * next(_blanks), tenant="bench", **question)
+    taken = (time.perf_counter() - start) * 1000
+    if answer.grounding == GROUNDING_NOT_IN_SOURCES:
+        raise RuntimeError("the model was not asked: there is nothing to measure")
+    return taken - answer.timings_ms["embedder"] - paced_model.SECONDS * 1000
 
 
 async def _in_flight(call: Callable[[], Awaitable[float]], *, count: int, in_flight: int) -> list[float]:
