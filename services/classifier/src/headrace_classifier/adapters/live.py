@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 2.0
 LAPSE_SECONDS = 10.0
-RETRY_SECONDS = 0.5
+RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
 
