@@ -71,7 +71,7 @@ async def test_a_version_that_changed_is_refused_at_the_start(store: Database) -
 
 
 async def test_the_service_cannot_change_what_it_recorded(store: Database) -> None:
-    for statement in ("UPDATE prompts SET content = ''", "DELETE FROM answers", "DELETE FROM variants"):
+    for statement in ("UPDATE prompts SET content = ''", "UPDATE answers SET tier = 1", "DELETE FROM variants"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with store.transaction(tenant="a") as connection:
                 await connection.execute(statement)
