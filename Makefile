@@ -46,6 +46,9 @@ test: setup ## Run every test: units, contracts, and end to end on a real Kafka 
 bench: setup .venv/.bench ## Measure each part beside a peer; BENCH="--quick" or BENCH="--only query" for less
 	@$(BIN)/python -m bench $(BENCH)
 
+bench-privacy: setup .venv/.bench ## Measure detection on a frozen hold-out beside a stock presidio; PRIVACY="--strict" or "--json PATH"
+	@OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m bench.privacy $(PRIVACY)
+
 .venv/.bench: requirements/bench.txt .venv/.installed
 	@echo "==> Installing the peers that are measured beside us"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/bench.txt
@@ -78,4 +81,4 @@ traces: setup .traces-venv/.installed ## Open Arize Phoenix on the spans that ar
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup check test bench up down status demo doctor traces lock
+.PHONY: help setup check test bench bench-privacy up down status demo doctor traces lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from headrace_classifier.submission import Provenance
 from headrace_classifier.tier_decisions import About, DecisionKind, decided_tier
-from headrace_classifier.tiering import by_decision, decide, provenance_tier
+from headrace_classifier.tiering import by_decision, code_floor, decide, provenance_tier
 from headrace_classifier.verdict import Finding, FindingKind, TierReason
 from headrace_privacy import Tier
 from hypothesis import given
@@ -106,3 +106,20 @@ WIKI, SHOP = About("acme", DecisionKind.SOURCE, "wiki"), About("acme", DecisionK
 )
 def test_a_decision_is_about_one_tenants_source_or_product(provenance: Provenance, tier: Tier | None) -> None:
     assert decided_tier({WIKI: PUBLIC, SHOP: TIER_1}, provenance) is tier
+
+
+@pytest.mark.parametrize(
+    ("policy", "declared", "tier"),
+    [
+        (PUBLIC, None, PUBLIC),  # a language's reference: its source is public by policy, examples and all
+        (TIER_1, None, TIER_1),
+        (None, PUBLIC, TIER_2),  # a publisher's word does not make a customer's code public
+        (None, TIER_1, TIER_2),
+        (None, None, TIER_2),
+    ],
+)
+def test_code_asks_for_what_the_policy_says_of_its_origin(
+    policy: Tier | None, declared: Tier | None, tier: Tier
+) -> None:
+    base = provenance_tier(declared=declared, policy=policy)
+    assert decide(base, [Finding("patch", FindingKind.CUSTOMER_CODE, 1)], code=code_floor(policy)).tier == tier

@@ -136,7 +136,14 @@ def _begun(text: str, start: int) -> int:
     """Goes back over the short lines before a postcode that hold a number."""
     before = text[max(0, start - _LESS_LENGTH) : start]
     less = _LESS.search(before)
-    return start - len(before) + less.start() if less and any(c.isdigit() for c in less.group()) else start
+    if less is None:
+        return start
+    piece = next((m for m in _PIECE.finditer(less.group()) if any(c.isdigit() for c in m.group())), None)
+    return start - len(before) + less.start() + piece.start() if piece else start
+
+
+#: One line, or one part between commas.
+_PIECE = re.compile(r"[^\s,;][^\n,;]*")
 
 
 _CODE_LIKE = re.compile(

@@ -17,23 +17,27 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dictionary:
-    """Finds identifiers whatever their case, as whole words. Time grows with the text, hardly with the entries."""
+    """Finds identifiers whatever their case, as whole words. Time grows with the text, hardly with the entries.
 
-    entries: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    entries: by the first word, the lengths that begin with it, where in them it stands, and the wholes.
+    """
+
+    entries: Mapping[str, tuple[tuple[int, int, frozenset[str]], ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, identifiers: Iterable[str]) -> Dictionary:
         """Makes one. What holds no letter or digit, or more than LONGEST characters, is left out."""
-        entries: dict[str, set[tuple[str, int]]] = {}
+        entries: dict[str, dict[tuple[int, int], set[str]]] = {}
         for identifier in identifiers:
             whole = _lowered(" ".join(identifier.split()))
             first = _WORD.search(whole)
             if first is not None and len(whole) <= LONGEST:
-                entries.setdefault(first.group(), set()).add((whole, first.start()))
-        return cls({word: tuple(sorted(found, key=lambda e: (-len(e[0]), e))) for word, found in entries.items()})
+                shape = len(whole), first.start()
+                entries.setdefault(first.group(), {}).setdefault(shape, set()).add(whole)
+        return cls({word: _longest_first(shapes) for word, shapes in entries.items()})
 
     def __len__(self) -> int:
-        return sum(map(len, self.entries.values()))
+        return sum(len(wholes) for shapes in self.entries.values() for _, _, wholes in shapes)
 
     def __repr__(self) -> str:
         return f"<dictionary of {len(self)} identifiers>"
@@ -50,12 +54,17 @@ class Dictionary:
                 position = found[1]
 
     def _at(self, read: str, word: re.Match[str]) -> tuple[int, int] | None:
-        for whole, before in self.entries.get(word.group(), ()):
+        for length, before, wholes in self.entries.get(word.group(), ()):
             start = word.start() - before
-            end = start + len(whole)
-            if start >= 0 and read.startswith(whole, start) and not _within_word(read, end):
+            end = start + length
+            if start >= 0 and read[start:end] in wholes and not _within_word(read, end):
                 return start, end
         return None
+
+
+def _longest_first(shapes: Mapping[tuple[int, int], set[str]]) -> tuple[tuple[int, int, frozenset[str]], ...]:
+    """The entries that begin with one word, by their length and the place of that word in them."""
+    return tuple((length, before, frozenset(shapes[length, before])) for length, before in sorted(shapes, reverse=True))
 
 
 def _within_word(read: str, place: int) -> bool:

@@ -125,7 +125,7 @@ NOT_NAMES = _words(
     " edinburgh"
     " manchester liverpool birmingham leeds bristol glasgow cardiff belfast york new-york boston chicago seattle"
     " portland denver"
-    " dallas houston austin atlanta miami phoenix philadelphia washington detroit orlando nashville francisco"
+    " dallas houston austin atlanta miami phoenix philadelphia detroit orlando nashville francisco"
     " angeles diego jose"
     " san los las santa vegas toronto montreal vancouver ottawa sydney melbourne brisbane perth auckland wellington"
     " tokyo osaka"
@@ -190,6 +190,22 @@ NOT_NAMES = _words(
     " object objects attribute attributes statement statements expression expressions syntax language reference"
     " documentation appendix chapter section table figure step"
     " christmas easter new-year thanksgiving ramadan hanukkah god lord internet web wifi bluetooth covid"
+)
+
+#: Of the words above those that are family names as well, where a given name stands before them.
+ALSO_SURNAMES = _words(
+    "black white green brown gray grey silver gold golden lake hill hills park garden church castle bridge"
+    " march may august lima porto"
+    " valencia sevilla santiago santa rio washington jackson houston dallas austin boston london york lyon"
+    " paris nice roma milano napoli"
+    " torino firenze venezia genova köln essen berlin frankfurt hamburg bremen england french english german"
+    " west north south east lane"
+    " street way court place square long romeo victor november kilo bravo power page price best good great day"
+    " bay beach rivers rose"
+    " colombia bilbao bologna florence turin venice lille nantes toulouse bordeaux marseille utrecht antwerp"
+    " ghent manchester bristol"
+    " leeds perth melbourne miami orlando denver chase case coffee major love law moon hall banks woods field"
+    " wells fisher cook king"
 )
 
 #: Between the parts of a name, in small letters.

@@ -12,7 +12,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from headrace_classifier.name_words import GREETINGS, HONORIFICS, NOT_NAMES, PARTICLES, GivenNames, folded
+from headrace_classifier.name_words import (
+    ALSO_SURNAMES,
+    GREETINGS,
+    HONORIFICS,
+    NOT_NAMES,
+    PARTICLES,
+    GivenNames,
+    folded,
+)
 
 RULE = "person-name"
 
@@ -69,6 +77,11 @@ _ROLE_BEFORE = re.compile(
     r"|wife|husband|mother|father|sister|brother|daughter|son|friend|boss|neighbou?r|representative|assistant"
     r"|director|ceo|cto|cfo|founder|author|applicant|candidate|member)[,:]?\s{1,2}\Z"
 )
+#: What stands before people more often than before things; "with", "for" and "in" do not.
+_PEOPLE_BEFORE = re.compile(
+    r"(?i)(?:\b(?:to|from|by|about|between|met|meet|ask(?:ed)?|tell|told|thank|remind|invite|inform|notify|between"
+    r"|contact(?:ed)?|call(?:ed)?|email(?:ed)?|phoned|greet|visit(?:ed)?|and|whom?|names?:?)\s)\Z"
+)
 _MAIL_BEHIND = re.compile(r"[\"']?\s{0,2}[<(\[]\s?[\w.+-]{1,64}@")
 _PERSON_BEHIND = re.compile(
     r"(?i),? (?:said|says|wrote|writes|asked|asks|called|phoned|replied|told|complained|reported|mentioned"
@@ -120,11 +133,11 @@ class NameReader:
         """Returns the names and the open runs, in reading order."""
         names, unsure = list(self._said(text)), []
         for run in _RUN.finditer(text):
-            for segment in _segments(run):
+            for segment in _segments(run, self._given):
                 place = segment.start, segment.end
                 if self._is_name(segment, text):
                     names.append(self._whole(segment, text))
-                elif _is_open(segment, text):
+                elif _is_open(segment, text) and self._is_worth_asking(segment, text):
                     unsure.append((*place, segment.words))
         return Read(tuple(sorted(names)), _without_words(unsure, text))
 
@@ -139,6 +152,14 @@ class NameReader:
             or _by_surroundings(segment, before, behind)
         )
 
+    def _is_worth_asking(self, segment: _Segment, text: str) -> bool:
+        """The model takes milliseconds, and takes many a product for a person: something must point to one."""
+        if any(self._given.knows(word) for word in segment.words):
+            return True
+        before = text[max(0, segment.start - _BEFORE) : segment.start]
+        behind = text[segment.end : segment.end + _BEHIND]
+        return any((_PEOPLE_BEFORE.search(before), _ROLE_BEFORE.search(before), _PERSON_BEHIND.match(behind)))
+
     def _by_given_name(self, segment: _Segment, before: str, behind: str) -> bool:
         first = segment.words[0]
         if len(segment.words) == 1:
@@ -148,7 +169,7 @@ class NameReader:
             return False
         if self._given.is_clear(first):
             return True
-        likely = _PERSON_BEHIND.match(behind) or _ROLE_BEFORE.search(before) or before.endswith(('"', "'"))
+        likely = _PERSON_BEHIND.match(behind) or _ROLE_BEFORE.search(before)
         return bool(likely) and any(self._given.knows(word) for word in segment.words)
 
     def _whole(self, segment: _Segment, text: str) -> tuple[int, int]:
@@ -168,14 +189,25 @@ class NameReader:
                 yield match.start(1), match.end(2)
 
 
-def _segments(run: re.Match[str]) -> Iterator[_Segment]:
+def _segments(run: re.Match[str], given: GivenNames) -> Iterator[_Segment]:
     """Cuts a run at words that are part of no name; what is longer than a name is none."""
     words: list[re.Match[str]] = []
     addressed = False
     for part in _PART.finditer(run.string, run.start(), run.end()):
         bare = part.group().rstrip(".").lower()
-        title = bare in HONORIFICS and (len(bare) > 1 or part.group().endswith("."))
-        if not (title or bare in GREETINGS or bare in NOT_NAMES or bare.removesuffix("'s") in NOT_NAMES):
+        initial = len(bare) == 1 and part.group().endswith(".") and bool(words)
+        title = not initial and bare in HONORIFICS and (len(bare) > 1 or part.group().endswith("."))
+        surname = bare in ALSO_SURNAMES and len(words) in {1, 2} and given.is_clear(words[0].group())
+        if (
+            initial
+            or surname
+            or not (
+                title
+                or bare in GREETINGS
+                or bare in NOT_NAMES
+                or bare.removesuffix("'s").removesuffix("’s") in NOT_NAMES
+            )
+        ):
             words.append(part)
             continue
         yield from _segment(words, addressed=addressed)

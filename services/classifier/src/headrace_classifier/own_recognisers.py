@@ -9,6 +9,9 @@ import phonenumbers
 from headrace_classifier.national_ids import CHECKS
 from headrace_classifier.ports import Hit, Recogniser
 
+#: Whose numbering plans a number without a country's code is held against.
+REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "NL", "PL", "SE", "BR", "IN", "IL", "CA", "AU")
+
 
 class Checked:
     """Fires on a whole candidate whose arithmetic is right."""
@@ -34,6 +37,18 @@ def is_callable_abroad(candidate: str) -> bool:
     return bool(phonenumbers.is_possible_number(number))
 
 
+def is_callable_at_home(candidate: str) -> bool:
+    """Says whether a number without its country's code is in service somewhere among those that we meet most."""
+    for region in REGIONS:
+        try:
+            number = phonenumbers.parse(candidate, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number_for_region(number, region):
+            return True
+    return False
+
+
 def is_callable_said(candidate: str) -> bool:
     """Says whether a number that somebody calls a telephone number has as many digits as one (ITU-T E.164: 15)."""
     return 7 <= sum(c.isdecimal() for c in candidate) <= 15
@@ -42,5 +57,6 @@ def is_callable_said(candidate: str) -> bool:
 OWN_RECOGNISERS: Mapping[str, Recogniser] = {
     **{name: Checked(check) for name, check in CHECKS.items()},
     "phone-plan": Checked(is_callable_abroad),
+    "phone-national": Checked(is_callable_at_home),
     "phone-said": Checked(is_callable_said),
 }

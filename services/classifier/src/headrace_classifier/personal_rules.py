@@ -171,7 +171,7 @@ def _shaped(name: str, pattern: str, *, by: str = "") -> PersonalRule:
 PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule(
         "email",
-        r"[\pL\pN.!#$%&'*+/=?^_`{|}~-]+@[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)+",
+        r"[\pL\pN.!#$%&*+^_~-]+@[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)+",
         "email",
         means=_is_mailbox,
         longest=320,
@@ -180,15 +180,15 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule("ip-address", _IPV6, "ip-address", means=_is_address),
     PersonalRule("mac-address", r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b", "mac-address", means=_is_device),
     PersonalRule("mac-address", r"\b[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}\b", "mac-address", means=_is_device),
-    PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-abroad", means=_is_number_to_call),
     PersonalRule(
         "phone",
         rf"(?:\b1{_GAP})?(?:\(\s?[2-9]\d\d\s?\){_GAP}?|\b[2-9]\d\d{_GAP})[2-9]\d\d{_GAP}\d{{4}}\b",
-        "phone",
+        "phone-national",
         means=_is_number_to_call,
     ),
-    PersonalRule("phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone", means=_is_number_to_call),
-    PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone", means=_is_number_to_call),
+    PersonalRule(
+        "phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone-national", means=_is_number_to_call
+    ),
     PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-plan", means=_is_abroad),
     PersonalRule("phone", rf"\b00[1-9](?:[()]|{_GAP}|\d){{7,20}}\d", "phone-said", means=_is_trunk_number),
     PersonalRule(

@@ -14,7 +14,6 @@ from headrace_classifier.ports import Hit, Recogniser
 _CLASSES = {
     "ip-address": "IpRecognizer",
     "mac-address": "MacAddressRecognizer",
-    "phone": "PhoneRecognizer",
     "iban": "IbanRecognizer",
     "crypto-wallet": "CryptoRecognizer",
     "us-ssn": "UsSsnRecognizer",
@@ -65,8 +64,6 @@ def load_recognisers() -> Mapping[str, Recogniser]:
     recognisers: dict[str, Recogniser] = {
         key: PresidioRecogniser(getattr(module, name)()) for key, name in _CLASSES.items()
     }
-    # With its country's code before it, a number means the same whatever region the matcher is told, so one will do.
-    recognisers["phone-abroad"] = PresidioRecogniser(module.PhoneRecognizer(supported_regions=("US",)))
     recognisers["email"] = PresidioRecogniser(_email_recogniser(module))
     return recognisers
 
