@@ -4,6 +4,7 @@ The rule that makes this possible: a service names a topic as `topics.QUERY_ACCE
 
     bus.subscribe(topics.X, …)     consumes it: every event takes effect
     bus.watch(topics.X, …)         shows it: what may be lost
+    trim(topics.X, …), left(…)     cuts it off behind what was read, and looks at what is left of it
     anything(…, topics.X, …)       emits it
     (topics.X, topics.Y)           lists it, for its dead letters
     topics.X.name, topics.X.…      asks about it
@@ -80,6 +81,8 @@ def _sort(mention: ast.Attribute, parent: ast.AST, found: Edges) -> None:
             found.subscribed.add(name)
         case ast.Call(func=ast.Attribute(attr="watch")):
             found.watched.add(name)
+        case ast.Call(func=ast.Attribute(attr="trim" | "left")):
+            pass
         case ast.Call():
             found.emitted.add(name)
         case ast.Tuple() | ast.List() | ast.Attribute() | ast.Starred():
