@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +21,11 @@ pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(300)]
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "privacy-team.md"
 
 #: What the page writes where an id stands: the first time it shows one, the reader learns it.
-NAMES = ("QUERY", "GRANT", "TRAINING")
+NAMES = ("QUERY", "GRANT", "TRAINING", "ERASURE")
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 SECONDS = 120
+
+ONE, OTHER = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10", "1b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Reader:
         done = self._run(self._filled(step.command))
         assert done.returncode == step.leaves_with, f"{step.command}\n{done.stdout}"
         if step.shows:
-            found = self._pattern(step.shows).fullmatch(done.stdout)
-            assert found, f"{step.command}\n{done.stdout}\nis not\n" + "\n".join(step.shows)
-            self.known.update({name: value for name, value in found.groupdict().items() if value})
+            learned = Shown(step.shows, tuple(done.stdout.splitlines()), self.known).learned()
+            assert learned is not None, f"{step.command}\n{done.stdout}\nis not\n" + "\n".join(step.shows)
+            self.known |= learned
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -67,21 +69,51 @@ class Reader:
         )
 
     def _filled(self, text: str) -> str:
-        for name, value in self.known.items():
-            text = re.sub(rf"\b{name}\b", value, text)
-        return text
+        return re.sub(rf"\b(?:{'|'.join(NAMES)})\b", lambda name: self.known.get(name[0], name[0]), text)
 
-    def _pattern(self, lines: tuple[str, ...]) -> re.Pattern[str]:
-        return re.compile("".join(self._line(line) for line in lines))
 
-    def _line(self, line: str) -> str:
-        """A line that is … alone stands for any lines, or none; within a line … stands for anything."""
-        if line == "…":
-            return r"(?:.*\n)*?"
-        pattern = re.escape(self._filled(line)).replace("…", ".*")
+class Shown:
+    """The output that a page has, held against a command's own.
+
+    A line that is … alone stands for any lines, or none; within a line … stands for anything. A name stands for the id
+    that is known by it, or for one that is learned here.
+    """
+
+    def __init__(self, expected: tuple[str, ...], actual: tuple[str, ...], known: Mapping[str, str]) -> None:
+        self._expected = expected
+        self._actual = actual
+        self._known = known
+        self._failed: set[tuple[int, int]] = set()
+
+    def learned(self, line: int = 0, at: int = 0) -> dict[str, str] | None:
+        """The ids that the output tells, from a line of the page on; None where the two differ."""
+        if line == len(self._expected):
+            return {} if at == len(self._actual) else None
+        if (line, at) in self._failed:
+            return None
+        found = self._skipping(line, at) if self._expected[line] == "…" else self._line(line, at)
+        if found is None:
+            self._failed.add((line, at))
+        return found
+
+    def _skipping(self, line: int, at: int) -> dict[str, str] | None:
+        found = self.learned(line + 1, at)
+        return self.learned(line, at + 1) if found is None and at < len(self._actual) else found
+
+    def _line(self, line: int, at: int) -> dict[str, str] | None:
+        matched = at < len(self._actual) and self._pattern(line).fullmatch(self._actual[at].rstrip())
+        rest = self.learned(line + 1, at + 1) if matched else None
+        if not matched or rest is None:
+            return None
+        mine = matched.groupdict()
+        return mine | rest if all(rest.get(name, value) == value for name, value in mine.items()) else None
+
+    def _pattern(self, line: int) -> re.Pattern[str]:
+        pattern = re.escape(self._expected[line]).replace("…", ".*")
         for name in NAMES:
-            pattern = re.sub(rf"\b{name}\b", f"(?P<{name}>{UUID})", pattern)
-        return rf"{pattern}[ ]*\n"
+            meant = self._known.get(name) or f"(?P<{name}>{UUID})"
+            pattern = meant.join(re.split(rf"\b{name}\b", pattern))
+        return re.compile(pattern)
 
 
 def steps(page: str) -> Iterator[Step]:
@@ -103,9 +135,12 @@ def test_the_page_is_read_as_it_is_meant() -> None:
     [
         ("true", ("shown",)),
         ("false", ()),
-        ("echo one; echo two", ("one",)),
+        ("echo a; echo b", ("a",)),
+        ("echo a; echo b", ("…", "a")),
         ("echo tow", ("two",)),
         ("echo", ("QUERY",)),
+        (f"echo {ONE}; echo {OTHER}", ("QUERY", "QUERY")),
+        ("seq 300", ("…",) * 9 + ("never",)),
     ],
 )
 def test_a_page_that_has_rotted_is_found_out(tmp_path: Path, command: str, shows: tuple[str, ...]) -> None:
@@ -115,9 +150,8 @@ def test_a_page_that_has_rotted_is_found_out(tmp_path: Path, command: str, shows
 
 def test_a_reader_learns_ids_and_uses_them(tmp_path: Path) -> None:
     reader = Reader(tmp_path, tmp_path)
-    query = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
-    reader.follow(Step(f"echo above; echo 'asked as {query}: so'", 0, ("…", "asked as QUERY: …")))
-    reader.follow(Step("echo QUERY", 0, (query,)))
+    reader.follow(Step(f"echo above; echo 'asked as {ONE}: so'; echo {ONE}", 0, ("…", "asked as QUERY: …", "QUERY")))
+    reader.follow(Step("echo QUERY", 0, (ONE,)))
 
 
 async def test_the_privacy_teams_page_does_what_it_says(stack: Trial, tmp_path: Path) -> None:
