@@ -46,7 +46,7 @@ def test_commands_and_their_options_exist(block: str) -> None:
 
 def check_command(words: list[str]) -> None:
     command: Any = typer.main.get_command(build_app())
-    while hasattr(command, "commands") and words[0] not in ELSEWHERE:
+    while hasattr(command, "commands") and words[0] not in ELSEWHERE and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
     options = {name for parameter in getattr(command, "params", ()) for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options

@@ -74,7 +74,8 @@ class Books:
             removed = dict(await holdings.remove(connection, erasure, names))
         removed |= await holdings.clear(erasure)
         async with self.open() as connection:
-            left = await holdings.left(connection, erasure, names)
+            left = dict(await holdings.left(connection, erasure, names))
+        left |= await holdings.left_elsewhere(erasure)
         assert not any(left.values())
         assert set(removed) | set(left) <= set(holdings.how)
         return removed
@@ -113,7 +114,7 @@ async def test_a_subjects_questions_go_with_everybodys_words_on_them(books: Book
     await books.judge(mine, rating=1, subject="user-8")
     await books.judge(others, comment="x", subject="user-7")
     await books.judge(others, rating=2, subject="user-8")
-    assert await books.left_before(Subject("user-7")) == {INTERACTIONS: 1, JUDGEMENTS: 1, SUBMITTED: 0}
+    assert await books.left_before(Subject("user-7")) == {INTERACTIONS: 1, JUDGEMENTS: 1}
     assert await books.erase(Subject("user-7")) == {INTERACTIONS: 1, LINEAGE: 2, JUDGEMENTS: 2, SUBMITTED: 7}
     assert await books.counted() == (1, 2, 1)
     assert await books.erase(Subject("user-7")) == {INTERACTIONS: 0, LINEAGE: 0, JUDGEMENTS: 0, SUBMITTED: 7}
