@@ -50,6 +50,8 @@ async def test_a_file_is_made_for_its_owner_alone(path: Path) -> None:
     await FileMasterKeys(path).create()  # a second instance, at the same moment
     assert await masters.current() == version
     assert listed(path.parent) == {"master.json": 0o600}
+    await masters.renew()
+    assert set(listed(path.parent).values()) == {0o600}
 
 
 async def test_what_is_wrapped_opens_in_its_own_row_alone(path: Path) -> None:

@@ -214,7 +214,7 @@ def _create(path: Path, content: bytes) -> None:
 
 def _changed(path: Path, change: Callable[[Ring], Ring]) -> Ring:
     """Changes the file, one process at a time."""
-    with path.with_name(f"{path.name}.lock").open("w") as turn:
+    with os.fdopen(os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         ring = change(_read(path))
         _replace(path, _to_json(ring))
