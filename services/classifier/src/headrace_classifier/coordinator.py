@@ -73,7 +73,8 @@ class Coordinator:
             record = await self._new(unit.connection, tenant, what, reason=reason, by=by)
             await store.add(unit.connection, record)
             unit.emit(_requested(record))
-            await self._note(unit.connection, "erasure.requested", record, by=by, at=record.requested_at)
+            if not isinstance(what, Expired):  # what finds nothing to expire leaves no row
+                await self._note(unit.connection, "erasure.requested", record, by=by, at=record.requested_at)
         self.vault.forget()
         return record
 

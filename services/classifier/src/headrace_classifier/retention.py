@@ -31,7 +31,8 @@ class Retention:
         async with self.coordinator.database.dedicated() as turn:
             if not await turn.fetchval("SELECT pg_try_advisory_lock(hashtext('headrace retention'))"):
                 return 0
-            async for tenant, what in self._due(now):
+            # All first: what the first destroys would hide what else is due.
+            for tenant, what in [each async for each in self._due(now)]:
                 await self.coordinator.begin(tenant, what, reason=self._reason(what.tier), by=ITSELF)
                 async with self.coordinator.database.transaction(tenant=tenant) as connection:
                     await store.note_looked(connection, tenant, what.tier, what.before)

@@ -1,0 +1,322 @@
+"""An erasure on the whole of Headrace: canaries go in through every door, and are nowhere afterwards.
+
+Everything below the state folder is read: the bus's logs, the database's files with its write-ahead log, the services'
+logs, the spans. So is a copy of the database from before, with the master keys of now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
+from headrace.query.v1.service_pb2 import QUERY_STATE_ERASED
+from headrace_client import Client
+from headrace_client.errors import NotFound, Refused
+from headrace_embedded.processes import Lifetime
+from headrace_embedded.servers import postgres as postgres_server
+from headrace_embedded.trial import Trial, running
+
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(600)]
+
+TENANT = "demo"
+QUICKLY = {"HEADRACE_INFERENCE_CONTEXT": "512"}
+#: How long the broker may take to remove the files that were trimmed, in seconds.
+FILES_SECONDS = 30.0
+
+
+def canary(what: str) -> str:
+    """A word that is nowhere else."""
+    return f"zq{what}{uuid.uuid4().hex[:12]}qz"
+
+
+def disguises(word: str) -> dict[str, bytes]:
+    """How a word may look in a file."""
+    hidden = {f"base64+{shift}": base64.b64encode(b"x" * shift + word.encode())[4:-4] for shift in range(3)}
+    return {
+        "plain": word.encode(),
+        "upper": word.upper().encode(),
+        "utf-16": word.encode("utf-16-le"),
+        "reversed": word[::-1].encode(),
+        "url": quote("".join(f"%{byte:02x}" for byte in word.encode())).replace("%25", "%").encode(),
+        "hex": word.encode().hex().encode(),
+        **hidden,
+    }
+
+
+def found_in(folder: Path, words: list[str]) -> list[str]:
+    """Which words stand readable in which files below a folder."""
+    looks = {(word[:6], how): look for word in words for how, look in disguises(word).items()}
+    hits = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        except OSError:
+            continue  # a file of the database that has gone meanwhile
+        hits += [f"{path.relative_to(folder)}: {what}" for what, look in looks.items() if look in content]
+    return hits
+
+
+async def until_nowhere(folder: Path, words: list[str]) -> list[str]:
+    """Reads again until nothing is found, or the time is up; returns what is found then."""
+    end = time.monotonic() + FILES_SECONDS
+    while (hits := await asyncio.to_thread(found_in, folder, words)) and time.monotonic() < end:
+        await asyncio.sleep(1.0)
+    return hits
+
+
+def headrace(trial: Trial, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a member of the privacy team would."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "headrace", *words],
+        env={**os.environ, "HEADRACE_HOME": str(trial.home), "HEADRACE_ENDPOINTS": str(trial.home / "endpoints.json")},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+async def until_logged(client: Client, query_id: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await client.interaction(tenant=TENANT, query_id=query_id)
+            except NotFound:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+class Person:
+    """Somebody with canaries in all that they leave."""
+
+    def __init__(self) -> None:
+        self.subject = f"user-{uuid.uuid4().hex[:8]}"
+        self.query_id = str(uuid.uuid4())
+        self.asked, self.judged = canary("asked"), canary("judged")
+
+    @property
+    def words(self) -> list[str]:
+        return [self.asked, self.judged]
+
+    async def leave_traces(self, client: Client) -> None:
+        text = f"What does the nonlocal statement do? My name is {self.asked}."
+        question = {"tenant": TENANT, "product": "docs-search", "query_id": self.query_id, "subject": self.subject}
+        await client.answer(text, declared_tier=3, **question)  # type: ignore[arg-type]
+        await until_logged(client, self.query_id)
+        judgement = FeedbackSubmitted(tenant=TENANT, query_id=self.query_id, subject=self.subject)
+        judgement.comment = f"Thanks, says {self.judged}."
+        await client.record_feedback(judgement)
+
+
+class Paper:
+    """A document with a canary in its text and in its title."""
+
+    def __init__(self) -> None:
+        self.document_id = f"paper-{uuid.uuid4().hex[:8]}"
+        self.said, self.title = canary("said"), canary("title")
+
+    @property
+    def words(self) -> list[str]:
+        return [self.said, self.title]
+
+    @property
+    def data(self) -> bytes:
+        return f"# {self.title}\n\nThe escalation code of the northern depot is {self.said}.\n".encode()
+
+    async def put(self, client: Client, document_id: str = "") -> Any:
+        return await client.put_document(
+            self.data,
+            tenant=TENANT,
+            source="contracts",
+            document_id=document_id or self.document_id,
+            media_type="text/markdown",
+            title=self.title,
+            declared_tier=3,
+        )
+
+
+@pytest.fixture(scope="module")
+def trial() -> Iterator[Trial]:
+    with running(QUICKLY) as up:
+        yield up
+
+
+async def test_an_end_user_is_erased_everywhere(trial: Trial, put_topics: Any) -> None:
+    person, other = Person(), Person()
+    async with Client.connect(trial.endpoints) as client:
+        await put_topics(client)
+        await other.leave_traces(client)
+        await person.leave_traces(client)
+        hits_before = await asyncio.to_thread(found_in, trial.home, person.words)
+        assert hits_before, "the search must find what is there"
+        with backup_of(trial) as backup:
+            started = time.monotonic()
+            done = await asyncio.to_thread(
+                headrace,
+                trial,
+                "erase",
+                "--tenant",
+                TENANT,
+                "--subject",
+                person.subject,
+                "--yes",
+                "--json",
+                "--as",
+                "ann",
+            )
+            took = time.monotonic() - started
+            assert done.returncode == 0, done.stderr
+            receipt = json.loads(done.stdout)
+            print(
+                receipt["receipt_text"],
+                f"the command took {took:.1f} s, the receipt has {len(receipt['receipt'])} bytes",
+            )
+            assert await until_nowhere(trial.home, person.words) == []
+            assert await asyncio.to_thread(found_in, backup, person.words) == []
+            assert await opens_nothing(trial, backup, person.subject)
+        await check_gone(client, person)
+        interaction = await client.interaction(tenant=TENANT, query_id=other.query_id)
+        assert other.asked in interaction.interaction.question.plain
+    check_receipt(trial, receipt)
+    again = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT, "--subject", person.subject, "--yes")
+    assert again.returncode == 1, again.stderr
+    shown = await asyncio.to_thread(headrace, trial, "erase", "show", receipt["erasure_id"])
+    assert person.subject not in shown.stdout
+    audit = await asyncio.to_thread(headrace, trial, "audit", "verify")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+async def check_gone(client: Client, person: Person) -> None:
+    with pytest.raises(NotFound):
+        await client.interaction(tenant=TENANT, query_id=person.query_id)
+    assert (await client.get(person.query_id, tenant=TENANT)).state == QUERY_STATE_ERASED
+    with pytest.raises(Refused):
+        await client.submit("Again?", tenant=TENANT, product="docs-search", query_id=person.query_id)
+    with pytest.raises(NotFound):
+        await client.record_feedback(FeedbackSubmitted(tenant=TENANT, query_id=person.query_id, thumb=1))
+    later = str(uuid.uuid4())
+    await client.answer(
+        "What does the pass statement do?", tenant=TENANT, product="docs-search", query_id=later, subject=person.subject
+    )
+    await until_logged(client, later)
+
+
+def check_receipt(trial: Trial, erasure: dict[str, Any]) -> None:
+    file = trial.home / "receipt.json"
+    file.write_text(json.dumps(erasure))
+    verified = headrace(trial, "erase", "verify", str(file))
+    assert verified.returncode == 0, verified.stderr
+    head, payload, signature = erasure["receipt"].split(".")
+    other = "A" if payload[10] != "A" else "B"
+    file.write_text(".".join((head, payload[:10] + other + payload[11:], signature)))
+    assert headrace(trial, "erase", "verify", str(file)).returncode == 1
+
+
+async def test_a_document_is_erased_and_refused_from_then_on(trial: Trial, put_topics: Any) -> None:
+    paper, kept = Paper(), Paper()
+    asked = str(uuid.uuid4())
+    async with Client.connect(trial.endpoints) as client:
+        await put_topics(client)
+        await kept.put(client)
+        await paper.put(client)
+        question = "What is the escalation code of the northern depot?"
+        await client.answer(
+            question, tenant=TENANT, product="docs-search", query_id=asked, sources=["contracts"], subject="reader"
+        )
+        await until_logged(client, asked)
+        done = await asyncio.to_thread(
+            headrace,
+            trial,
+            *("erase", "--tenant", TENANT, "--source", "contracts", "--document", paper.document_id, "--yes"),
+        )
+        print(done.stdout, done.stderr)
+        assert done.returncode == 0, done.stderr
+        assert await until_nowhere(trial.home, paper.words) == []
+        found = await client.search(question, tenant=TENANT, sources=["contracts"])
+        assert {passage.reference.document_id for passage in found.passages} == {kept.document_id}
+        for document_id in (paper.document_id, "under-another-name"):
+            with pytest.raises(Refused):
+                await paper.put(client, document_id)
+        with pytest.raises(NotFound):
+            await client.interaction(tenant=TENANT, query_id=asked)
+        assert (await client.get(asked, tenant=TENANT)).state == QUERY_STATE_ERASED
+
+
+async def test_a_source_is_erased_whole_and_may_be_filled_anew(trial: Trial, put_topics: Any) -> None:
+    papers, fresh = [Paper() for _ in range(3)], Paper()
+    async with Client.connect(trial.endpoints) as client:
+        await put_topics(client)
+        for paper in papers:
+            await paper.put(client)
+        done = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT, "--source", "contracts", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert await until_nowhere(trial.home, [word for paper in papers for word in paper.words]) == []
+        await fresh.put(client)
+        found = await client.search("escalation code", tenant=TENANT, sources=["contracts"])
+        assert {passage.reference.document_id for passage in found.passages} == {fresh.document_id}
+
+
+async def test_what_was_never_there_is_an_error(trial: Trial) -> None:
+    for words in (("--subject", "nobody"), ("--source", "none"), ("--source", "none", "--document", "none")):
+        done = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT, *words, "--yes")
+        assert done.returncode == 1, done.stdout
+        assert "no such" in done.stderr.lower(), done.stderr
+    without = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT)
+    assert without.returncode == 2
+
+
+class backup_of:  # noqa: N801 - reads as a verb
+    """A copy of the database's files, as somebody would keep it, taken before an erasure."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._copy = trial.home.parent / f"{trial.home.name}-backup"
+
+    def __enter__(self) -> Path:
+        shutil.copytree(self._trial.home / "postgres", self._copy / "postgres", ignore=_sockets_and_pids, symlinks=True)
+        return self._copy
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._copy, ignore_errors=True)
+
+
+def _sockets_and_pids(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.endswith(".pid") or (Path(folder) / name).is_socket()}
+
+
+async def opens_nothing(trial: Trial, backup: Path, subject: str) -> bool:
+    """Brings the copy up, and tries each of its wrapped keys with the master keys of now."""
+    await asyncio.to_thread(hand_over, backup, like=trial.home / "postgres" / "data")
+    server = postgres_server.open_server(backup / "postgres", 0, lifetime=Lifetime.PARENTS)
+    await asyncio.to_thread(server.start)
+    try:
+        connection = await asyncpg.connect(server.dsn("headrace"))
+        wrapped = await connection.fetch("SELECT master_version FROM classifier.data_keys")
+        named = await connection.fetchval("SELECT count(*) FROM feedback.interactions WHERE subject = $1", subject)
+        await connection.close()
+    finally:
+        await asyncio.to_thread(server.stop)
+    ring = json.loads((trial.home / "keys" / "master.json").read_text())
+    return bool(wrapped) and named == 1 and not any(row["master_version"] in ring["keys"] for row in wrapped)
+
+
+def hand_over(folder: Path, *, like: Path) -> None:
+    """Gives a folder to whoever the original belongs to: root's Postgres runs as another user."""
+    owner = like.stat()
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, owner.st_uid, owner.st_gid)
