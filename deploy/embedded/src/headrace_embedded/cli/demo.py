@@ -30,7 +30,8 @@ from headrace_embedded.errors import NotReady
 
 
 def demo(as_json: JsonOption = False) -> None:
-    """Take a tour: bring everything up, load Python's language reference, publish, ask, trace, judge, and reconcile.
+    """Take a tour: bring everything up, load Python's language reference, publish, ask, trace, judge, erase, and
+    reconcile.
 
     Leaves nothing running, unless Headrace was up before. With --json the tour itself goes to standard error.
     """
@@ -88,6 +89,7 @@ async def _steps(endpoints: Endpoints, client: Client, *, bus: str) -> dict[str,
     spans = await tour.draw_trace(client, asked[0], say)
     _headline("Saying that its answer was good")
     say(f"Recorded the thumb as {await tour.thumb_up(client, asked[0])}.")
+    facts = await _erased(client, bus=bus)
     _headline("Closing the books")
     report = await tour.close_the_books(endpoints, client)
     for name, count in report.counts.items():
@@ -100,7 +102,18 @@ async def _steps(endpoints: Endpoints, client: Client, *, bus: str) -> dict[str,
         "questions": [asdict(one) for one in asked],
         "spans": spans,
         "reconciled": agrees,
+        **facts,
     }
+
+
+async def _erased(client: Client, *, bus: str) -> dict[str, Any]:
+    subject = BY_CALL[-1].subject
+    if bus == "mock":
+        return {}  # a bus in memory cannot trim its topics, so the erasure would wait for ever
+    _headline(f"Erasing {subject}, who asked the last question, and reading back what is left")
+    erasure = await tour.erase_the_asker(client, subject)
+    say(*erasure.receipt_text.splitlines())
+    return {"erasure": erasure.erasure_id}
 
 
 def _verdict(agrees: bool, *, bus: str) -> str:

@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToJson
 from headrace import topics
 from headrace.document.v1 import service_pb2 as documents
 from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
+from headrace.privacy.v1.erasure_pb2 import Erasure, ErasureScope
 from headrace.privacy.v1.privacy_pb2 import TIER_PUBLIC
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.events_pb2 import QueryRefused, QuerySubmitted
@@ -45,6 +46,7 @@ PRODUCT = "docs-search"
 #: Documents on their way at once.
 IN_FLIGHT = 8
 ANSWER_S = 180.0
+ERASURE_S = 120.0
 WIDTH = 120
 
 Say = Callable[[str], None]
@@ -53,10 +55,11 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question of the tour, and why it is asked."""
+    """One question of the tour, why it is asked, and the end user who asks it, if anybody in particular does."""
 
     why: str
     text: str
+    subject: str = ""
 
 
 BY_EVENT = (
@@ -67,8 +70,9 @@ BY_CALL = (
     Question("The sources know this", "What does the nonlocal statement do?"),
     Question("The sources don't know this", "Who won the football world cup in 1998?"),
     Question(
-        "This one carries an e-mail address and a key: it becomes tier 2, and the key is masked",
+        "This one carries an e-mail address and a key: it becomes tier 2, is sealed, and the key is masked",
         "ada@analytical-engines.net, AKIAIOSFODNN7EXAMPLQ: what does the raise statement do?",
+        subject="ada",
     ),
 )
 
@@ -207,7 +211,7 @@ async def ask(client: Client, question: Question) -> Asked:
     asked: Asked | None = None
     async with AsyncExitStack() as stack:
         stack.callback(view.close)
-        updates = client.ask(question.text, tenant=TENANT, product=PRODUCT, timeout=ANSWER_S)
+        updates = client.ask(question.text, tenant=TENANT, product=PRODUCT, subject=question.subject, timeout=ANSWER_S)
         async for update in await stack.enter_async_context(aclosing(updates)):
             view.show(update)
             if isinstance(update, Answered):
@@ -243,6 +247,15 @@ async def thumb_up(client: Client, asked: Asked) -> str:
         feedback_id=str(uuid4()), tenant=TENANT, query_id=asked.query_id, subject="demo", thumb=THUMB_UP
     )
     return (await client.record_feedback(judgement)).feedback_id
+
+
+async def erase_the_asker(client: Client, subject: str) -> Erasure:
+    """Erases an end user with all that they asked, and returns the erasure with its receipt. Raises TimedOut."""
+    scope = ErasureScope(tenant=TENANT, subject=subject)
+    erasure = await client.erase(scope, reason="The tour is over")
+    async for stands in client.follow_erasure(erasure.erasure_id, timeout=ERASURE_S):
+        erasure = stands
+    return erasure
 
 
 async def close_the_books(endpoints: Endpoints, client: Client) -> Report:
