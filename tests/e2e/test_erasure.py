@@ -183,12 +183,14 @@ async def test_an_end_user_is_erased_everywhere(trial: Trial, put_topics: Any) -
             assert await until_nowhere(trial.home, person.words) == []
             assert await asyncio.to_thread(found_in, backup, person.words) == []
             assert await opens_nothing(trial, backup, person.subject)
+        again = await asyncio.to_thread(
+            headrace, trial, "erase", "--tenant", TENANT, "--subject", person.subject, "--yes"
+        )
+        assert again.returncode == 1, again.stderr
         await check_gone(client, person)
         interaction = await client.interaction(tenant=TENANT, query_id=other.query_id)
         assert other.asked in interaction.interaction.question.plain
     check_receipt(trial, receipt)
-    again = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT, "--subject", person.subject, "--yes")
-    assert again.returncode == 1, again.stderr
     shown = await asyncio.to_thread(headrace, trial, "erase", "show", receipt["erasure_id"])
     assert person.subject not in shown.stdout
     audit = await asyncio.to_thread(headrace, trial, "audit", "verify")
@@ -241,7 +243,7 @@ async def test_a_document_is_erased_and_refused_from_then_on(trial: Trial, put_t
         assert done.returncode == 0, done.stderr
         assert await until_nowhere(trial.home, paper.words) == []
         found = await client.search(question, tenant=TENANT, sources=["contracts"])
-        assert {passage.reference.document_id for passage in found.passages} == {kept.document_id}
+        assert {chunk.reference.document_id for chunk in found.chunks} == {kept.document_id}
         for document_id in (paper.document_id, "under-another-name"):
             with pytest.raises(Refused):
                 await paper.put(client, document_id)
@@ -261,7 +263,7 @@ async def test_a_source_is_erased_whole_and_may_be_filled_anew(trial: Trial, put
         assert await until_nowhere(trial.home, [word for paper in papers for word in paper.words]) == []
         await fresh.put(client)
         found = await client.search("escalation code", tenant=TENANT, sources=["contracts"])
-        assert {passage.reference.document_id for passage in found.passages} == {fresh.document_id}
+        assert {chunk.reference.document_id for chunk in found.chunks} == {fresh.document_id}
 
 
 async def test_what_was_never_there_is_an_error(trial: Trial) -> None:

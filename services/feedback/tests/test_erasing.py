@@ -1,219 +1,187 @@
-"""What an erasure takes of the log, what it leaves, and what it keeps out, on a real Postgres."""
+"""The log's part in an erasure, on a real Postgres; and a log that claims to delete and does not."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from types import SimpleNamespace
-from typing import Any, cast
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from headrace_database import Connection, Database
-from headrace_feedback.adapters.postgres import PostgresLog
-from headrace_feedback.erasing import INTERACTIONS, JUDGEMENTS, LINEAGE, SUBMITTED, LogHoldings, Tombstones
-from headrace_feedback.handlers import log_interaction, record_feedback
-from headrace_privacy import Erased, Tier, Vault
+from headrace import topics
+from headrace.privacy.v1.erasure_pb2 import (
+    ErasedDocument,
+    ErasureApplied,
+    ErasureRequested,
+    ErasureScope,
+    ErasureVerified,
+    ErasureVerifying,
+    Expired,
+)
+from headrace_database import Database
+from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
+from headrace_feedback.consumers import Consumers
+from headrace_feedback.erasing import INTERACTIONS, JUDGEMENTS, LINEAGE, LogHoldings, Tombstones
+from headrace_feedback.handlers import Door
+from headrace_privacy import Erased, Vault
 from headrace_privacy.memory import MemoryKeyring
-from headrace_stream.erasing import Document, Erasure, Expired, Kind, Source, Subject, What, bury, names_of
+from headrace_stream import Ledger
+from headrace_stream.erasing import Eraser
+from headrace_stream.memory import delivered
 
-from services.feedback.tests.makers import NOW, OpenKeeper, a_feedback, an_interaction, answer
+from services.feedback.tests.makers import OpenKeeper, SomeClassifier, answer, delivery, feedback
 
 pytestmark = pytest.mark.real
 
-LATER = NOW + timedelta(days=1)
-VAULT = Vault(MemoryKeyring(), clock=lambda: 0.0)
+LATER = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-class Topic:
-    """A topic that forgets what it is told to, and counts."""
+class NoBus:
+    """There is nothing on the topics."""
 
-    def __init__(self) -> None:
-        self.trimmed = 0
+    async def trim(self, *_: Any) -> int:
+        return 0
 
-    async def trim(self, topic: Any, *groups: str) -> int:
-        self.trimmed += 1
-        return 7
-
-    async def left(self, topic: Any, is_meant: Callable[[Any, int], bool]) -> int:
+    async def left(self, *_: Any) -> int:
         return 0
 
 
-@dataclass
-class Books:
-    """One tenant's log, and what erases it."""
+class Lying(LogHoldings):
+    """Says that it deleted, and keeps what it has."""
 
-    database: Database
-    tenant: str
+    async def remove(self, *_: Any) -> Mapping[str, int]:
+        return {INTERACTIONS: 1}
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Connection]:
+
+class House:
+    """The log with its consumers, and its part in erasures."""
+
+    def __init__(self, database: Database, tenant: str, holdings: type[LogHoldings] = LogHoldings) -> None:
+        self.database, self.tenant, self.ledger = database, tenant, Ledger(database)
+        vault = Vault(MemoryKeyring(), clock=time.monotonic)
+        self.consumers = Consumers(
+            self.ledger,
+            lambda unit: PostgresLog(unit.connection),
+            door=Door(PostgresReader(database), SomeClassifier(), OpenKeeper()),
+            tombstones=Tombstones(vault),
+        )
+        self.eraser = Eraser("feedback", self.ledger, vault, holdings(database, NoBus()), lambda: LATER)  # type: ignore[arg-type]
+
+    async def answered(self, query_id: UUID | None = None, **changes: Any) -> UUID:
+        query_id = query_id or uuid4()
+        await self.consumers.on_answer(delivery(answer(self.tenant, query_id, **changes), topics.ANSWER_COMPLETED))
+        return query_id
+
+    async def judged(self, **changes: Any) -> None:
+        await self.consumers.on_feedback(delivery(feedback(self.tenant, **changes), topics.FEEDBACK_SUBMITTED))
+
+    async def erase(self, **what: Any) -> dict[str, int]:
+        self.request = ErasureRequested(
+            erasure_id=str(uuid4()), scope=ErasureScope(tenant=self.tenant, **what), round=1
+        )
+        self.request.requested_at.FromDatetime(LATER - timedelta(hours=1))
+        arrived = delivered(self.request, topics.ERASURE_REQUESTED, service="feedback", event_id=uuid4())
+        for _ in range(2):  # as after a crash, too
+            await self.eraser.apply(topics.ERASURE_APPLIED, arrived)
+        return self._counts(ErasureApplied.FromString(await self._told("erasure.applied")))
+
+    async def verify(self) -> dict[str, int]:
+        verifying = ErasureVerifying(erasure_id=self.request.erasure_id, scope=self.request.scope, round=1)
+        verifying.requested_at.CopyFrom(self.request.requested_at)
+        arrived = delivered(verifying, topics.ERASURE_VERIFYING, service="feedback", event_id=uuid4())
+        await self.eraser.verify(topics.ERASURE_VERIFIED, arrived)
+        return self._counts(ErasureVerified.FromString(await self._told("erasure.verified")))
+
+    async def _told(self, topic: str) -> bytes:
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(
+                "DELETE FROM outbox WHERE topic = $1 AND headers->>'ce_tenant' = $2 RETURNING value", topic, self.tenant
+            )
+        assert len(rows) == 1, "it says so once"
+        value: bytes = rows[0]["value"]
+        return value
+
+    @staticmethod
+    def _counts(message: ErasureApplied | ErasureVerified) -> dict[str, int]:
+        return {store.store: store.records for store in message.stores if store.records}
+
+    async def queries(self) -> set[UUID]:
         async with self.database.transaction(tenant=self.tenant) as connection:
-            yield connection
-
-    async def log(self, **changes: Any) -> UUID:
-        """An answer is logged."""
-        interaction = an_interaction(self.tenant, **changes)
-        async with self.open() as connection:
-            await log_interaction(interaction, PostgresLog(connection), keeper=OpenKeeper(), now=NOW)
-        return UUID(str(interaction.query_id))
-
-    async def judge(self, query_id: UUID, after: float = 0.0, **changes: Any) -> None:
-        """Somebody judges it."""
-        feedback = a_feedback(self.tenant, after, queryId=str(query_id), **changes)
-        async with self.open() as connection:
-            await record_feedback(feedback, PostgresLog(connection), keeper=OpenKeeper())
-
-    async def erase(self, what: What) -> dict[str, int]:
-        """One round, as the stream's own part of an erasure does it; what was removed."""
-        erasure, holdings = self._erasure(what), LogHoldings(self.database, cast(Any, Topic()))
-        names = await names_of(VAULT, self.tenant)
-        async with self.open() as connection:
-            removed = dict(await holdings.remove(connection, erasure, names))
-        removed |= await holdings.clear(erasure)
-        async with self.open() as connection:
-            left = dict(await holdings.left(connection, erasure, names))
-        left |= await holdings.left_elsewhere(erasure)
-        assert not any(left.values())
-        assert set(removed) | set(left) <= set(holdings.how)
-        return removed
-
-    async def left_before(self, what: What) -> dict[str, int]:
-        """What reading back counts while nothing is erased."""
-        holdings = LogHoldings(self.database, cast(Any, Topic()))
-        async with self.open() as connection:
-            return dict(await holdings.left(connection, self._erasure(what), await names_of(VAULT, self.tenant)))
-
-    async def counted(self) -> tuple[int, int, int]:
-        """How many interactions, uses of chunks and judgements there are."""
-        async with self.open() as connection:
-            counts = [
-                await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant = $1", self.tenant)
-                for table in ("interactions", "interaction_chunks", "feedback")
-            ]
-        return counts[0], counts[1], counts[2]
-
-    def _erasure(self, what: What) -> Erasure:
-        return Erasure(uuid4(), self.tenant, what, 1, LATER, LATER)
+            rows = await connection.fetch("SELECT query_id FROM interactions")
+        return {row["query_id"] for row in rows}
 
 
 @pytest.fixture
-def books(opened: Database, tenant: str) -> Books:
-    return Books(opened, tenant)
+def house(opened: Database, tenant: str) -> House:
+    return House(opened, tenant)
 
 
-def asked_by(subject: str, tenant: str, accepted_at: str = "2026-11-21T09:00:00Z") -> dict[str, Any]:
-    """The changes of an answer that somebody else asked for, or at another time."""
-    return {"query": {"queryId": str(uuid4()), "tenant": tenant, "subject": subject, "acceptedAt": accepted_at}}
+def asked_by(subject: str, tenant: str, query_id: UUID) -> dict[str, Any]:
+    query = {"queryId": str(query_id), "tenant": tenant, "product": "p", "subject": subject}
+    return {"query": {**query, "acceptedAt": "2026-11-21T09:00:00Z"}}
 
 
-async def test_a_subjects_questions_go_with_everybodys_words_on_them(books: Books) -> None:
-    mine, others = await books.log(), await books.log(**asked_by("user-8", books.tenant))
-    await books.judge(mine, rating=1, subject="user-8")
-    await books.judge(others, comment="x", subject="user-7")
-    await books.judge(others, rating=2, subject="user-8")
-    assert await books.left_before(Subject("user-7")) == {INTERACTIONS: 1, JUDGEMENTS: 1}
-    assert await books.erase(Subject("user-7")) == {INTERACTIONS: 1, LINEAGE: 2, JUDGEMENTS: 2, SUBMITTED: 7}
-    assert await books.counted() == (1, 2, 1)
-    assert await books.erase(Subject("user-7")) == {INTERACTIONS: 0, LINEAGE: 0, JUDGEMENTS: 0, SUBMITTED: 7}
+async def test_an_end_user_goes_with_everybodys_judgements(house: House) -> None:
+    mine, theirs = uuid4(), uuid4()
+    await house.answered(mine, **asked_by("anna", house.tenant, mine))
+    await house.answered(theirs, **asked_by("bert", house.tenant, theirs))
+    await house.judged(queryId=str(mine), subject="reviewer")
+    await house.judged(queryId=str(theirs), subject="anna", comment="Fine.")
+    assert await house.erase(subject="anna") == {INTERACTIONS: 1, LINEAGE: 2, JUDGEMENTS: 2}
+    assert await house.verify() == {}
+    assert await house.queries() == {theirs}
 
 
-async def test_what_was_asked_after_the_request_stays(books: Books) -> None:
-    await books.log(**asked_by("user-7", books.tenant, "2026-11-23T09:00:00Z"))
-    assert (await books.erase(Subject("user-7")))[INTERACTIONS] == 0
+async def test_what_was_on_its_way_does_not_come_back(house: House) -> None:
+    early = await house.answered()
+    await house.erase(subject="user-7")
+    with pytest.raises(Erased):
+        await house.answered()
+    with pytest.raises(Erased):
+        await house.judged(queryId=str(early))
+    await house.answered(new := uuid4(), **asked_by("bert", house.tenant, new))
+    assert await house.verify() == {}
+    assert await house.queries() == {new}
 
 
-async def test_another_tenants_log_is_not_touched(books: Books, opened: Database) -> None:
-    other = Books(opened, f"{books.tenant}-x")
-    await other.log()
-    await books.erase(Subject("user-7"))
-    await books.erase(Source("handbook"))
-    assert await other.counted() == (1, 2, 0)
+async def test_who_comes_again_is_not_meant(house: House) -> None:
+    await house.answered()
+    await house.erase(subject="user-7")
+    again = uuid4()
+    query = {"queryId": str(again), "tenant": house.tenant, "subject": "user-7", "acceptedAt": "2026-11-22T09:00:00Z"}
+    await house.answered(again, query=query)
+    assert await house.verify() == {}
+    assert await house.queries() == {again}
 
 
 @pytest.mark.parametrize(
-    ("what", "gone"),
-    [
-        (Source("handbook"), 2),
-        (Source("wiki"), 0),
-        (Document("handbook", "rivers"), 1),
-        (Document("wiki", "rivers"), 0),
-    ],
+    "what", [{"source": "handbook"}, {"document": ErasedDocument(source="handbook", document_id="rivers")}]
 )
-async def test_answers_that_had_a_document_before_the_model_go_with_it(books: Books, what: What, gone: int) -> None:
-    await books.log()
-    chunk = {"chunkId": "c", "version": "1", "source": "handbook", "documentId": "lakes", "tier": "TIER_1"}
-    await books.log(citations=[], retrieved=[chunk])
-    await books.log(citations=[], retrieved=[])
-    assert (await books.erase(what))[INTERACTIONS] == gone
-    assert (await books.counted())[0] == 3 - gone
-
-
-async def test_what_has_expired_goes_by_its_own_tier(books: Books) -> None:
-    public = await books.log(tier="TIER_PUBLIC")
-    await books.log(tier="TIER_2")
-    await books.judge(public, comment="strict", words_tier=Tier.TIER_2)
-    await books.judge(public, comment="open")
-    before = NOW + timedelta(seconds=1)
-    removed = await books.erase(Expired(Tier.TIER_2, before))
-    assert (removed[INTERACTIONS], removed[JUDGEMENTS]) == (1, 1)
-    assert await books.counted() == (1, 2, 1)
-    assert (await books.erase(Expired(Tier.PUBLIC, NOW - timedelta(days=1))))[INTERACTIONS] == 0
-
-
-# What comes late
-
-
-async def kept_out(books: Books, names: list[tuple[Kind, bytes]], until: datetime, step: Callable[..., Any]) -> bool:
-    """Buries these, and says whether a late step then ends as erased."""
-    async with books.open() as connection:
-        await bury(connection, books.tenant, names, until=until)
-        try:
-            await step(SimpleNamespace(connection=connection))
-        except Erased:
-            return True
-    return False
-
-
-@pytest.mark.parametrize(("asked", "expected"), [("2026-11-21T09:00:00Z", True), ("2026-11-23T09:00:00Z", False)])
-async def test_a_late_answer_to_somebody_who_was_erased_is_kept_out(books: Books, asked: str, expected: bool) -> None:
-    names = await names_of(VAULT, books.tenant)
-    message = answer(books.tenant, **asked_by("user-7", books.tenant, asked))
-    buried = [(Kind.SUBJECT, names.subject("user-7"))]
-    assert expected is await kept_out(
-        books, buried, LATER, lambda unit: Tombstones(VAULT).keep_out_answer(unit, message)
-    )
-
-
-@pytest.mark.parametrize(("document", "expected"), [("rivers", True), ("lakes", False)])
-async def test_a_late_answer_made_of_an_erased_document_is_kept_out(
-    books: Books, document: str, expected: bool
-) -> None:
-    names = await names_of(VAULT, books.tenant)
-    buried = [(Kind.DOCUMENT, names.document("handbook", document))]
-    message = answer(books.tenant)
-    assert expected is await kept_out(books, buried, NOW, lambda unit: Tombstones(VAULT).keep_out_answer(unit, message))
-
-
-@pytest.mark.parametrize(("sent", "expected"), [(NOW, True), (LATER + timedelta(seconds=1), False)])
-async def test_a_judgement_sent_before_its_judge_was_erased_is_kept_out(
-    books: Books, sent: datetime, expected: bool
-) -> None:
-    names = await names_of(VAULT, books.tenant)
-    feedback = a_feedback(books.tenant, queryId=str(uuid4()), subject="judge-1")
-    buried = [(Kind.SUBJECT, names.subject("judge-1"))]
-    assert expected is await kept_out(
-        books, buried, LATER, lambda unit: Tombstones(VAULT).keep_out_feedback(unit, feedback, sent_at=sent)
-    )
-
-
-async def test_a_judgement_of_an_erased_answer_is_kept_out_whenever_it_comes(books: Books) -> None:
-    query_id = await books.log()
-    await books.erase(Subject("user-7"))
-    feedback = a_feedback(books.tenant, queryId=str(query_id), subject="judge-1")
+async def test_what_the_model_had_before_it_takes_the_answer_along(house: House, what: dict[str, Any]) -> None:
+    await house.answered()
+    other = {"version": "1", "source": "wiki", "tier": "TIER_1", "chunkId": "w", "documentId": "rivers"}
+    kept = await house.answered(retrieved=[other], citations=[])
+    assert (await house.erase(**what))[INTERACTIONS] == 1
     with pytest.raises(Erased):
-        async with books.open() as connection:
-            unit = SimpleNamespace(connection=connection)
-            await Tombstones(VAULT).keep_out_feedback(cast(Any, unit), feedback, sent_at=LATER + timedelta(days=9))
+        await house.answered()
+    assert await house.verify() == {}
+    assert await house.queries() == {kept}
+
+
+async def test_what_expires_goes_by_tier_and_age(house: House) -> None:
+    await house.answered()
+    strict = await house.answered(tier="TIER_2")
+    young = await house.answered(completedAt="2026-11-21T23:00:00Z")
+    expired = Expired(tier=2)
+    expired.before.FromDatetime(datetime(2026, 11, 21, 12, tzinfo=UTC))
+    assert (await house.erase(expired=expired))[INTERACTIONS] == 1
+    assert await house.verify() == {}
+    assert await house.queries() == {strict, young}
+
+
+async def test_a_store_that_lies_is_found_out(opened: Database, tenant: str) -> None:
+    house = House(opened, tenant, Lying)
+    await house.answered()
+    assert (await house.erase(subject="user-7"))[INTERACTIONS] >= 1
+    assert await house.verify() == {INTERACTIONS: 1}
