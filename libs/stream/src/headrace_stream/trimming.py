@@ -49,6 +49,11 @@ _LOOK_SECONDS = 0.1
 _READ_SECONDS = 10.0
 
 
+#: How a topic is emptied, in a report.
+BY_TRIMMING = "trimmed"
+NOT_TRIMMED = "not trimmed: this bus is in memory, and gone when it ends"
+
+
 class CannotTrim(Exception):
     """This bus takes nothing off its topics: the mock cluster, which is in memory."""
 
@@ -83,10 +88,13 @@ class Trimmer:
             return sum(marks[each] - begin[each] - (1 if each in first else 0) for each in marks)
 
     async def left(self, topic: Topic[M], is_meant: Callable[[M, int], bool]) -> int:
-        """Reads a topic from its beginning, and counts the records that are meant: by message and timestamp (ms)."""
-        async with _connected(self.bootstrap, self.security) as (_, consumer):
-            found = 0
-            async for record in _all_records(consumer, await _partitions(consumer, topic.name)):
+        """Reads a topic from its beginning, and counts the records that are meant: by message and timestamp (ms).
+
+        Raises CannotTrim where they could not be taken off.
+        """
+        async with _connected(self.bootstrap, self.security) as (admin, consumer):
+            found, partitions = 0, await _partitions(consumer, topic.name)
+            async for record in _all_records(consumer, partitions):
                 headers = readable_headers(record.headers)
                 try:
                     found += not is_sweep(record.headers) and is_meant(
@@ -94,6 +102,8 @@ class Trimmer:
                     )
                 except Rejected:
                     continue
+            if found:  # deletes nothing, and fails on a bus that deletes nothing
+                await _delete(admin, await consumer.beginning_offsets(partitions))
             return found
 
     async def _first_sweeps(

@@ -30,7 +30,7 @@ from headrace_stream.erasing import (
     keep_out,
     names_of,
 )
-from headrace_stream.trimming import CannotTrim, Trimmer
+from headrace_stream.trimming import BY_TRIMMING, NOT_TRIMMED, CannotTrim, Trimmer
 from headrace_stream.worker import group_of
 
 from headrace_feedback.feedback import Feedback
@@ -44,7 +44,7 @@ HOW = {
     INTERACTIONS: "deleted and vacuumed",
     LINEAGE: "deleted and vacuumed",
     JUDGEMENTS: "deleted and vacuumed",
-    SUBMITTED: "trimmed",
+    SUBMITTED: BY_TRIMMING,
 }
 
 _OF_SUBJECT = "i.subject = $2 AND coalesce(i.accepted_at, i.completed_at) <= $3"
@@ -90,7 +90,7 @@ class LogHoldings:
 
     database: Database
     trimmer: Trimmer
-    how: Mapping[str, str] = field(default_factory=lambda: HOW)
+    how: dict[str, str] = field(default_factory=lambda: dict(HOW))
 
     async def remove(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.remove. The queries' ids are buried, so that late feedback on them ends as erased too."""
@@ -127,6 +127,7 @@ class LogHoldings:
             topic = topics.FEEDBACK_SUBMITTED.name
             return {SUBMITTED: await self.trimmer.trim(topics.FEEDBACK_SUBMITTED, group_of("feedback", topic))}
         except CannotTrim:
+            self.how[SUBMITTED] = NOT_TRIMMED
             return {}
 
     async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:

@@ -18,7 +18,7 @@ from headrace.topics import Topic
 from headrace_database import Connection, Database
 from headrace_stream import Bus
 from headrace_stream.erasing import Document, Eraser, Erasure, Expired, Kind, Names, Source, Subject, bury
-from headrace_stream.trimming import CannotTrim, Trimmer
+from headrace_stream.trimming import BY_TRIMMING, NOT_TRIMMED, CannotTrim, Trimmer
 from headrace_stream.worker import group_of
 
 from headrace_ingest.domain import QueryState
@@ -33,8 +33,8 @@ HOW = {
     QUERIES: "answer and asker deleted and vacuumed",
     DOCUMENTS: "deleted and vacuumed",
     SUBMISSIONS: "deleted and vacuumed",
-    QUESTIONS_SENT: "trimmed",
-    DOCUMENTS_SENT: "trimmed",
+    QUESTIONS_SENT: BY_TRIMMING,
+    DOCUMENTS_SENT: BY_TRIMMING,
 }
 
 _GROUNDED = (
@@ -73,7 +73,7 @@ class DoorHoldings:
 
     database: Database
     trimmer: Trimmer
-    how: Mapping[str, str] = field(default_factory=lambda: HOW)
+    how: dict[str, str] = field(default_factory=lambda: dict(HOW))
 
     async def remove(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.remove."""
@@ -141,6 +141,7 @@ class DoorHoldings:
         try:
             return {store: await self.trimmer.trim(topic, group_of("ingest", topic.name))}
         except CannotTrim:
+            self.how[store] = NOT_TRIMMED
             return {}
 
     async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
