@@ -147,7 +147,7 @@ def kept(what: What, aftermath: Aftermath) -> Iterator[tuple[str, str]]:
         case Subject():
             yield "sealed records on the bus", f"unreadable, since their key is destroyed; they age out after {hours} h"
             if not aftermath.named_trimmed:
-                yield "the end user's id in this erasure's events", "this bus takes nothing off; it ends with its process"
+                yield "the end user's id in this erasure's events", "this bus is in memory, and takes nothing off"
             yield "the ids of queries, without text or asker", "so that the same query is not taken in twice"
         case Source() | Document():
             yield (
