@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -226,6 +227,19 @@ async def test_a_rejected_record_is_answered_then_buried_at_once() -> None:
     assert [event.topic.name for event in trial.bus.published] == ["query.refused", "query.submitted.dlq"]
     assert list(trial.bus.letters[0].reasons) == ["text: empty"]
     assert (trial.finished, len(attempts)) == ([0], 3), "the answer waited for the bus"
+
+
+async def test_words_where_an_id_belongs_go_no_further() -> None:
+    async def refuse_it(delivery: Delivery[QuerySubmitted]) -> Sequence[Event[Any]]:
+        raise Rejected(Violation("text", "empty", "It is required."))
+
+    trial = Trial(refuse_it)
+    words = f"{CANARY} said somebody"
+    headers = [(name, words.encode()) for name in ("ce_correlationid", "ce_tenant", "ce_id", "ce_causationid")]
+    await trial.run(Record(0, key=words.encode(), headers=headers), Record(1, key=b"demo/handbook/My notes.md"))
+    first, second = trial.bus.published
+    assert CANARY not in f"{first.key} {first.headers(datetime.now(UTC))} {first.message}"
+    assert second.key == "demo/handbook/My notes.md"
 
 
 async def test_what_is_erased_ends_at_once_and_counts_as_no_failure() -> None:

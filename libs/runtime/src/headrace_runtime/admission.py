@@ -6,6 +6,7 @@ come from the token; a request that names others is refused, in the same words w
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from headrace_runtime.settings import ServiceSettings, variable
 log = structlog.get_logger()
 
 _SCHEME = "bearer "
+_TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 
 _IN_WORDS: dict[Flaw, str] = {
     "malformed": "the token is not a signed JSON Web Token",
@@ -102,12 +104,19 @@ def bind(request: Message, access: Access, principal: Principal) -> None:
     Raises Denied when the request names others, Rejected when a caller of all tenants names none and must.
     """
     if access.tenant and principal.is_of_all_tenants:
-        if not (access.everybody or read_path(request, access.tenant)):
-            raise Rejected(Violation(access.tenant, "missing", "Name the tenant: the token speaks for all of them."))
+        _check_named(read_path(request, access.tenant), access)
     elif access.tenant:
         _fill(request, access.tenant, principal.tenant, "the token speaks for another tenant")
     if access.subject:
         _fill(request, access.subject, principal.subject, "the token speaks for another subject")
+
+
+def _check_named(tenant: str, access: Access) -> None:
+    """What is no tenant's name goes no further: it would come back in errors."""
+    if not tenant and not access.everybody:
+        raise Rejected(Violation(access.tenant, "missing", "Name the tenant: the token speaks for all of them."))
+    if tenant and not _TENANT.fullmatch(tenant):
+        raise Rejected(Violation(access.tenant, "malformed", "A tenant's name is 1 to 64 of a-z, 0-9, _ and -."))
 
 
 def _fill(request: Message, path: str, value: str, refusal: str) -> None:

@@ -6,6 +6,7 @@ and W3C Trace Context beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ REPLAY_HEADER = "headrace-replay"
 
 # The namespace of every id that we derive from another.
 _NAMESPACE = UUID("6f1d7b0e-6a5e-5d0c-9a63-4f0c8f4c5b11")
+
+
+_ID = re.compile(r"[\w.:@+~=-]{1,512}|[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}/.{1,512}", re.ASCII | re.DOTALL)
 
 
 def derived_id(*parts: object) -> UUID:
@@ -104,12 +108,12 @@ class Arrival:
     @property
     def correlation_id(self) -> str:
         """The query's id or the document's key; the record's key where the header is missing."""
-        return self.headers.get("ce_correlationid", "") or self.key
+        return an_id(self.headers.get("ce_correlationid", "")) or self.key
 
     @property
     def tenant(self) -> str:
-        """The tenant as the header has it; empty when a foreign publisher left it out."""
-        return self.headers.get("ce_tenant", "")
+        """The tenant as the header has it; empty when a foreign publisher left it out, or wrote no tenant's name."""
+        return an_id(self.headers.get("ce_tenant", ""))
 
     @property
     def tier(self) -> Tier:
@@ -197,6 +201,15 @@ def check_size(topic: Topic[Any], size: int) -> None:
         raise Rejected(
             Violation("", "too_large", f"The event has {size} bytes; {topic.name} takes {topic.max_message_bytes}.")
         )
+
+
+def an_id(given: str) -> str:
+    """Returns what a publisher gave as an id, a key or a name, if it can be one; else "".
+
+    Ids travel in the clear: in dead letters, spans and refusals. What has blanks is people's words, put where an id
+    belongs; the last part of a document's key is the one exception, which its steward chose.
+    """
+    return given if _ID.fullmatch(given) else ""
 
 
 def readable_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from opentelemetry.trace import SpanKind
 
 from headrace_stream.codec import decode
 from headrace_stream.dead_letters import FAILURES_IN_A_ROW, CrashedRepeatedly, dead_letter
-from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, event_id_of, readable_headers
+from headrace_stream.envelope import Arrival, Delivery, Event, M, Refusal, an_id, event_id_of, readable_headers
 from headrace_stream.publishers import Admit, UnknownPublisher, check_signed
 from headrace_stream.trimming import is_sweep
 
@@ -264,7 +264,7 @@ class Worker(Generic[M]):
         position = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         return Arrival(
             service=self.service,
-            key=(record.key or b"").decode(errors="replace"),
+            key=an_id((record.key or b"").decode(errors="replace")),
             headers=headers,
             event_id=event_id_of(headers, **position),  # type: ignore[arg-type]
             received_at=self.now(),
