@@ -285,7 +285,7 @@ async def test_a_deadline_ends_a_watch(door: Door, tenant: str) -> None:
     ("tenant_given", "query_id", "expected"),
     [
         ("acme", "x", [("query_id", "NOT_A_UUID")]),
-        ("a\x00", "x", [("tenant", "MALFORMED"), ("query_id", "NOT_A_UUID")]),
+        ("a\x00", "x", [("tenant", "MALFORMED")]),
         ("a\x00", str(uuid4()), [("tenant", "MALFORMED")]),
     ],
 )

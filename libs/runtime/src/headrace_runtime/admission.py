@@ -101,12 +101,13 @@ def _bearer(given: list[str | bytes]) -> str:
 def bind(request: Message, access: Access, principal: Principal) -> None:
     """Makes the request speak for the caller: fills in the tenant and subject of the token.
 
-    Raises Denied when the request names others, Rejected when a caller of all tenants names none and must.
+    Raises Denied when the request names others, Rejected when it ends up with no tenant and must have one, or with what
+    is no tenant's name.
     """
-    if access.tenant and principal.is_of_all_tenants:
+    if access.tenant:
+        if not principal.is_of_all_tenants:
+            _fill(request, access.tenant, principal.tenant, "the token speaks for another tenant")
         _check_named(read_path(request, access.tenant), access)
-    elif access.tenant:
-        _fill(request, access.tenant, principal.tenant, "the token speaks for another tenant")
     if access.subject:
         _fill(request, access.subject, principal.subject, "the token speaks for another subject")
 

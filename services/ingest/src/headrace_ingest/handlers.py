@@ -242,11 +242,13 @@ def _on_document(delivery: Delivery[DocumentSubmitted], message: DocumentAccepte
 async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Sequence[Event[Any]]:
     """Answers a submission that cannot be a document, and notes it for the client that waits."""
     seen = read_leniently(DocumentSubmitted, refusal.value)
+    tenant = _owner(refusal, seen.tenant)
     message = DocumentRefused(
         submission_id=_as_uuid(seen.submission_id),
-        tenant=_owner(refusal, seen.tenant),
-        source=readable_name(seen.source),
-        document_id=readable_document_id(seen.document_id),
+        tenant=tenant,
+        # A document's id may be any words: those of a stranger are not repeated.
+        source=readable_name(seen.source) if tenant else "",
+        document_id=readable_document_id(seen.document_id) if tenant else "",
         violations=translate.violations_to_wire(refusal.violations),
         refused_at=translate.timestamp(clock()),
     )
@@ -263,7 +265,7 @@ async def refuse_document(refusal: Refusal, *, store: Store, clock: Clock) -> Se
             topics.DOCUMENT_REFUSED,
             message,
             tenant=message.tenant,
-            correlation_id=f"{message.tenant}/{message.source}/{message.document_id}",
+            correlation_id=f"{tenant}/{message.source}/{message.document_id}" if tenant else "",
         )
     ]
 
