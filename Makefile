@@ -41,7 +41,10 @@ check: setup ## Hold the shape: format, lint, types, imports, contracts, generat
 	@echo "==> generated pages"; for page in docs/generate_*.py; do $(BIN)/python $$page --check; done
 
 test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
-	@$(BIN)/pytest
+	@$(BIN)/pytest -m "not long"
+
+test-faults: setup ## Run the long ones as well: services, Kafka and Postgres killed under queries and between an erasure's steps
+	@$(BIN)/pytest tests/faults
 
 bench: setup .venv/.bench ## Measure each part beside a peer; BENCH="--quick" or BENCH="--only query" for less
 	@$(BIN)/python -m bench $(BENCH)
@@ -81,4 +84,4 @@ traces: setup .traces-venv/.installed ## Open Arize Phoenix on the spans that ar
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup check test bench bench-privacy up down status demo doctor traces lock
+.PHONY: help setup check test test-faults bench bench-privacy up down status demo doctor traces lock

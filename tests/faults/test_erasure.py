@@ -15,7 +15,7 @@ from headrace_client import Client
 from headrace_client.errors import HeadraceError, NotFound
 from headrace_embedded.trial import Trial, running
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 
 TENANT = "demo"
 QUICKLY = {"HEADRACE_INFERENCE_CONTEXT": "512"}
