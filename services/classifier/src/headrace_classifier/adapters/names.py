@@ -47,6 +47,7 @@ def load_person_model() -> PersonModel | None:
     """Loads the model, which takes a second; None where it is not installed."""
     if importlib.util.find_spec(PACKAGE) is None:
         return None
+    # Loading imports more than the import does: spaCy looks into every package that extends it.
     with without(UNUSED):
         package = importlib.import_module(PACKAGE)
-    return SpacyPersons(package.load(exclude=list(_EXCLUDED)))
+        return SpacyPersons(package.load(exclude=list(_EXCLUDED)))
