@@ -24,8 +24,8 @@ IDENTITIES = "identities.json"
 ISSUER = "issuer.jwk"
 PUBLISHER = "publisher.jwk"
 
-#: Everybody who calls another service, and the trainer, which reads datasets.
-CALLERS = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "trainer")
+#: Everybody who calls another service: the receiver of traces tells the classifier whom it refused.
+CALLERS = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "traces", "trainer")
 
 #: Who may put events on the bus, by the table of access: who asks, who judges, who answers for documents.
 PUBLISHERS = frozenset({"product", "steward"})
