@@ -72,7 +72,7 @@ def answer(tenant: str = "demo", query_id: object = "", **changes: Any) -> Answe
 def feedback(tenant: str = "demo", **changes: Any) -> FeedbackSubmitted:
     """A thumb up unless `changes` says otherwise; about no query unless they say which."""
     whole = {"feedbackId": str(uuid4()), "tenant": tenant}
-    judged = any(kind in changes for kind in ("thumb", "rating", "comment", "correction"))
+    judged = any(kind in changes for kind in ("thumb", "rating", "comment", "correction", "citation", "act"))
     return json_format.ParseDict(whole | ({} if judged else {"thumb": "THUMB_UP"}) | changes, FeedbackSubmitted())
 
 

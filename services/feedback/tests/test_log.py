@@ -135,6 +135,23 @@ class LogSuite:
         assert not again.is_new
         assert again.feedback.score == 5
 
+    async def test_the_last_of_a_kind_takes_the_place_of_the_one_before(self, reader: Reader, tenant: str) -> None:
+        interaction = an_interaction(tenant)
+        await log(reader, interaction)
+
+        async def replaces(**judgement: Any) -> bool:
+            return (await record(reader, a_feedback(tenant, queryId=str(interaction.query_id), **judgement))).replaces
+
+        assert not await replaces(thumb="THUMB_UP", subject="a")
+        assert await replaces(thumb="THUMB_DOWN", subject="a")
+        assert not await replaces(thumb="THUMB_UP", subject="b")
+        assert not await replaces(rating=3, subject="a")
+        assert not await replaces(citation={"number": 1, "thumb": "THUMB_UP"}, subject="a")
+        assert not await replaces(citation={"number": 2, "thumb": "THUMB_UP"}, subject="a")
+        assert await replaces(citation={"number": 1, "thumb": "THUMB_DOWN"}, subject="a")
+        kept = await judgements(reader, Reference(tenant, interaction.query_id, ""))
+        assert len(kept) == 7, "history is kept"
+
     async def test_feedback_is_shown_oldest_first(self, reader: Reader, tenant: str) -> None:
         interaction = an_interaction(tenant)
         await log(reader, interaction)

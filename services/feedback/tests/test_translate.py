@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import pytest
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted, JudgementKind
+from headrace.feedback.v1.feedback_pb2 import Act, FeedbackSubmitted, JudgementKind
 from headrace.feedback.v1.service_pb2 import ExportRequest
 from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.query_pb2 import Hop, Query
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
-from headrace_feedback.interaction import Known
+from headrace_feedback.interaction import Known, Routed
 from headrace_feedback.translate import (
     read_answer,
     read_feedback,
@@ -55,6 +55,9 @@ def violations(message: FeedbackSubmitted, path: str = "") -> list[str]:
         ({"rating": 5}, "rating", 5),
         ({"comment": "x" * 4_000}, "comment", 0),
         ({"correction": "x" * 8_000}, "correction", 0),
+        ({"citation": {"number": 2, "thumb": "THUMB_DOWN"}}, "citation", -1),
+        ({"act": "ACT_COPIED"}, "act", 1),
+        ({"act": "ACT_ASKED_AGAIN"}, "act", -1),
     ],
 )
 def test_each_kind_of_judgement_is_read(judgement: dict[str, Any], kind: str, score: int) -> None:
@@ -84,6 +87,10 @@ def test_each_kind_of_judgement_is_read(judgement: dict[str, Any], kind: str, sc
         ({"comment": SECRET * 200}, "comment: too_long"),
         ({"comment": f"{SECRET}\0"}, "comment: has_nul"),
         ({"correction": SECRET * 400}, "correction: too_long"),
+        ({"citation": {"number": 0, "thumb": "THUMB_UP"}}, "citation.number: out_of_range"),
+        ({"citation": {"number": 1}}, "citation.thumb: unknown_value"),
+        ({"act": "ACT_UNSPECIFIED"}, "act: unknown_value"),
+        ({"act": 99}, "act: unknown_value"),
     ],
 )
 def test_a_wrong_field_is_named_without_its_text(changes: dict[str, Any], expected: str) -> None:
@@ -133,6 +140,22 @@ def test_words_are_no_part_of_what_is_kept_beside_them() -> None:
         assert (words.reveal(), words.tier) == (SECRET, Tier.TIER_2)
         assert getattr(message, kind) == SECRET, "the caller's message is the caller's"
     assert read_words(feedback("demo", queryId=QUERY, rating=3)) is None
+
+
+def test_an_event_says_which_citation_or_act_and_whether_it_replaces_one() -> None:
+    citation = read_feedback(feedback(queryId=QUERY, citation={"number": 3, "thumb": "THUMB_UP"}), now=NOW)
+    act = read_feedback(feedback(queryId=QUERY, act="ACT_OPENED_SOURCE"), now=NOW)
+    assert (to_recorded(citation).citation, to_recorded(citation).act) == (3, Act.ACT_UNSPECIFIED)
+    assert (to_recorded(act).citation, to_recorded(act).act) == (0, Act.ACT_OPENED_SOURCE)
+    assert to_recorded(act, replaces=True).replaces
+    assert not to_recorded(act).replaces
+
+
+def test_how_an_answer_was_routed_is_read_and_what_says_nothing_is_other() -> None:
+    said = {"kind": "how-to", "confidence": 0.9, "route": "*", "routeVersion": 2, "reason": "share", "backend": "local"}
+    read = read_answer(answer(routing=said), event_id=uuid4())
+    assert read.routed == Routed("how-to", 0.9, "*", 2, "share", "local")
+    assert read_answer(answer(), event_id=uuid4()).routed == Routed("other")
 
 
 def test_an_answer_is_read_with_all_that_made_it() -> None:

@@ -56,12 +56,14 @@ class Consumers:
                 recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
                 link_to_answer(recording.interaction)
                 if recording.is_new:
-                    unit.emit(_recorded(delivery, recording.feedback))
+                    unit.emit(_recorded(delivery, recording.feedback, replaces=recording.replaces))
         return ()
 
 
-def _recorded(delivery: Delivery[Any], feedback: Feedback, *, ordinal: int = 0) -> Event[FeedbackRecorded]:
-    message = to_recorded(feedback)
+def _recorded(
+    delivery: Delivery[Any], feedback: Feedback, *, ordinal: int = 0, replaces: bool = False
+) -> Event[FeedbackRecorded]:
+    message = to_recorded(feedback, replaces=replaces)
     return delivery.follow(
         topics.FEEDBACK_RECORDED,
         message,

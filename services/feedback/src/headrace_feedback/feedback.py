@@ -11,7 +11,7 @@ from headrace_privacy import Owner, Tier, strictest
 
 from headrace_feedback.interaction import Known
 
-Kind = Literal["thumb", "rating", "comment", "correction"]
+Kind = Literal["thumb", "rating", "comment", "correction", "citation", "act"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What is stored. `score`: 1 or -1 for a thumb, 1 to 5 for a rating, 0 for words.
+    """What is stored. `score`: 1 or -1 for a thumb, a citation or an act, 1 to 5 for a rating, 0 for words.
+
+    `detail`: a citation's number, an act's name; of one person's judgements of one answer the last of each kind and
+    detail counts, and the earlier ones are kept as history. Those who are not named count as one person.
 
     `record`: the submission without its words; these are in `words`, None for a thumb or a rating. `joined_at` is None
     while the interaction is unknown: the answer may still be on its way.
@@ -50,6 +53,7 @@ class Feedback:
     joined_at: datetime | None = None
     tier: Tier = Tier.TIER_2  # the stricter of the interaction's and the words', once the interaction is known
     words: Words | None = None
+    detail: str = ""
 
     @property
     def judge(self) -> Owner:

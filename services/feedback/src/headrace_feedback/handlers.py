@@ -68,11 +68,15 @@ async def _joined(feedback: Feedback, interaction: Known, *, keeper: Keeper, now
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What became of a judgement. `is_new` is False when its id had been recorded before; then that one stands."""
+    """What became of a judgement. `is_new` is False when its id had been recorded before; then that one stands.
+
+    replaces: it takes the place of an earlier one of its kind by the same person.
+    """
 
     feedback: Feedback
     is_new: bool
     interaction: Known | None
+    replaces: bool = False
 
 
 async def record_feedback(feedback: Feedback, log: Log, *, keeper: Keeper) -> Recording:
@@ -88,8 +92,9 @@ async def record_feedback(feedback: Feedback, log: Log, *, keeper: Keeper) -> Re
     stored = feedback
     if interaction:
         stored = await _joined(feedback, interaction, keeper=keeper, now=feedback.recorded_at)
+    replaces = await log.has_earlier(stored)
     await log.add_feedback(stored)
-    return Recording(stored, is_new=True, interaction=interaction)
+    return Recording(stored, is_new=True, interaction=interaction, replaces=replaces)
 
 
 async def locate(about: Reference, log: Log) -> Known | None:

@@ -28,6 +28,23 @@ class Usage:
     cost_micro_usd: int
 
 
+#: The kind of what is like none of the tenant's kinds, and of all that was logged before there were any.
+OTHER_KIND = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """How a query came to its variant. kind: in the tenant's words. confidence: of the kind, 0 to 1. version:
+    the route's, 0 for the default of the house."""
+
+    kind: str = OTHER_KIND
+    confidence: float = 0.0
+    route: str = ""
+    version: int = 0
+    reason: str = ""
+    backend: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkUse:
     """How an answer used a chunk. `rank`: its place among the retrieved, from 1; `citation`: its number, or 0."""
@@ -72,6 +89,7 @@ class Interaction:
     accepted_at: datetime | None
     completed_at: datetime
     record: bytes = field(repr=False)
+    routed: Routed = Routed()
 
 
 #: When a query that does not say so was accepted: as protobuf reads a time that is not set.

@@ -34,6 +34,9 @@ class Log(Protocol):
     async def add_feedback(self, feedback: Feedback) -> None:
         """Stores it; its id must be free, and held."""
 
+    async def has_earlier(self, feedback: Feedback) -> bool:
+        """Whether the same person judged the same answer in this kind and detail before."""
+
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         """The feedback of this id."""
 

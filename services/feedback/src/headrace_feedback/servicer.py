@@ -19,7 +19,7 @@ from headrace_stream import Event, Ledger, Unit
 from headrace_stream.envelope import derived_id
 
 from headrace_feedback.feedback import Feedback
-from headrace_feedback.handlers import Door, record_feedback, take_in
+from headrace_feedback.handlers import Door, Recording, record_feedback, take_in
 from headrace_feedback.interaction import Tallied
 from headrace_feedback.links import link_to_answer
 from headrace_feedback.opening import open_answer, open_feedback, open_text, open_words, parse
@@ -92,7 +92,7 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
             recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
             link_to_answer(recording.interaction)
             if recording.is_new:
-                unit.emit(_recorded(recording.feedback))
+                unit.emit(_recorded(recording))
         return recording.feedback
 
     async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:
@@ -145,8 +145,8 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
             yield service_pb2.TallyResponse(interactions=map(_to_tallied, batch))
 
 
-def _recorded(feedback: Feedback) -> Event[FeedbackRecorded]:
-    message = to_recorded(feedback)
+def _recorded(recording: Recording) -> Event[FeedbackRecorded]:
+    message = to_recorded(recording.feedback, replaces=recording.replaces)
     return Event(
         topic=topics.FEEDBACK_RECORDED,
         message=message,
@@ -156,7 +156,7 @@ def _recorded(feedback: Feedback) -> Event[FeedbackRecorded]:
         correlation_id=message.query_id,
         causation_id=message.feedback_id,
         tenant=message.tenant,
-        tier=feedback.tier,
+        tier=recording.feedback.tier,
     )
 
 

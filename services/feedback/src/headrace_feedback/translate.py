@@ -10,16 +10,23 @@ from uuid import UUID
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.feedback.v1 import service_pb2
-from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted, JudgementKind, Thumb
+from headrace.feedback.v1.feedback_pb2 import (
+    Act,
+    CitationJudgement,
+    FeedbackRecorded,
+    FeedbackSubmitted,
+    JudgementKind,
+    Thumb,
+)
 from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
-from headrace.query.v1.answer_pb2 import AnswerCompleted, Grounding
+from headrace.query.v1.answer_pb2 import AnswerCompleted, Grounding, Routing
 from headrace.query.v1.query_pb2 import Query
 from headrace_privacy import Text, Tier
 from headrace_privacy.policy import Purpose
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_feedback.feedback import Feedback, Kind, Reference
-from headrace_feedback.interaction import ChunkUse, Interaction, Outline, Usage, Versioned
+from headrace_feedback.interaction import OTHER_KIND, ChunkUse, Interaction, Outline, Routed, Usage, Versioned
 from headrace_feedback.uses import Reason, Span, Wish
 
 TENANT = re.compile(r"[a-z0-9_-]{1,64}")
@@ -33,13 +40,27 @@ SOURCES = 32
 #: What an export may be for: the rest is not done with a whole log.
 EXPORTS = frozenset(int(one) for one in (Purpose.EVALUATE, Purpose.REVIEW, Purpose.TRAIN, Purpose.SHARE))
 
+_GIVE_ONE = "Give a thumb, a rating, a comment, a correction, a judgement of a citation, or an act."
+
 _SCORES = {Thumb.THUMB_UP: 1, Thumb.THUMB_DOWN: -1}
 _KINDS: dict[Kind, JudgementKind.ValueType] = {
     "thumb": JudgementKind.JUDGEMENT_KIND_THUMB,
     "rating": JudgementKind.JUDGEMENT_KIND_RATING,
     "comment": JudgementKind.JUDGEMENT_KIND_COMMENT,
     "correction": JudgementKind.JUDGEMENT_KIND_CORRECTION,
+    "citation": JudgementKind.JUDGEMENT_KIND_CITATION,
+    "act": JudgementKind.JUDGEMENT_KIND_ACT,
 }
+#: Each act by name, and whether it speaks for the answer.
+_ACTS = {
+    Act.ACT_COPIED: ("copied", 1),
+    Act.ACT_ASKED_AGAIN: ("asked_again", -1),
+    Act.ACT_OPENED_SOURCE: ("opened_source", 1),
+    Act.ACT_ABANDONED: ("abandoned", -1),
+}
+_ACT_NAMES = {name: act for act, (name, _) in _ACTS.items()}
+#: An answer has four sentences; more citations than this no text can hold.
+CITATIONS = range(1, 1_001)
 
 
 def read_feedback(message: FeedbackSubmitted, *, now: datetime, path: str = "") -> Feedback:
@@ -59,6 +80,7 @@ def read_feedback(message: FeedbackSubmitted, *, now: datetime, path: str = "") 
         submitted_at=_moment(message, "submitted_at"),
         recorded_at=now,
         record=_without_words(message).SerializeToString(),
+        detail=_detail(message),
     )
 
 
@@ -157,13 +179,24 @@ def _check_feedback(message: FeedbackSubmitted, path: str) -> Iterator[Violation
 def _check_judgement(message: FeedbackSubmitted, path: str) -> Iterator[Violation]:
     match message.WhichOneof("judgement"):
         case None:
-            yield Violation(f"{path}judgement", "missing", "Give a thumb, a rating, a comment or a correction.")
+            yield Violation(f"{path}judgement", "missing", _GIVE_ONE)
         case "thumb" if message.thumb not in _SCORES:
             yield Violation(f"{path}thumb", "unknown_value", "A thumb is THUMB_UP or THUMB_DOWN.")
         case "rating" if message.rating not in RATINGS:
             yield Violation(f"{path}rating", "unknown_value", "A rating is 1 to 5.")
+        case "citation":
+            yield from _check_citation(message.citation, f"{path}citation")
+        case "act" if message.act not in _ACTS:
+            yield Violation(f"{path}act", "unknown_value", "Copied, asked again, opened a source or abandoned.")
         case "comment" | "correction" as name:
             yield from _check_words(getattr(message, name), name, f"{path}{name}")
+
+
+def _check_citation(citation: CitationJudgement, field: str) -> Iterator[Violation]:
+    if citation.number not in CITATIONS:
+        yield Violation(f"{field}.number", "out_of_range", "The number as it stands in the text, from 1.")
+    if citation.thumb not in _SCORES:
+        yield Violation(f"{field}.thumb", "unknown_value", "A thumb is THUMB_UP or THUMB_DOWN.")
 
 
 def _check_words(words: str, name: str, field: str) -> Iterator[Violation]:
@@ -182,10 +215,28 @@ def _kind(message: FeedbackSubmitted) -> Kind:
 
 
 def _score(message: FeedbackSubmitted) -> int:
-    return _SCORES[message.thumb] if message.HasField("thumb") else message.rating
+    match message.WhichOneof("judgement"):
+        case "thumb":
+            return _SCORES[message.thumb]
+        case "citation":
+            return _SCORES[message.citation.thumb]
+        case "act":
+            return _ACTS[message.act][1]
+        case _:
+            return message.rating
 
 
-def to_recorded(feedback: Feedback) -> FeedbackRecorded:
+def _detail(message: FeedbackSubmitted) -> str:
+    match message.WhichOneof("judgement"):
+        case "citation":
+            return str(message.citation.number)
+        case "act":
+            return _ACTS[message.act][0]
+        case _:
+            return ""
+
+
+def to_recorded(feedback: Feedback, *, replaces: bool = False) -> FeedbackRecorded:
     """Makes the event: everything but the words."""
     recorded_at = Timestamp()
     recorded_at.FromDatetime(feedback.joined_at or feedback.recorded_at)
@@ -198,6 +249,9 @@ def to_recorded(feedback: Feedback) -> FeedbackRecorded:
         score=feedback.score,
         tier=WireTier.ValueType(feedback.tier.value),
         recorded_at=recorded_at,
+        citation=int(feedback.detail) if feedback.kind == "citation" else 0,
+        act=_ACT_NAMES[feedback.detail] if feedback.kind == "act" else Act.ACT_UNSPECIFIED,
+        replaces=replaces,
     )
 
 
@@ -236,6 +290,18 @@ def read_answer(message: AnswerCompleted, *, event_id: UUID, traceparent: str = 
         accepted_at=_moment(query, "accepted_at"),
         completed_at=message.completed_at.ToDatetime(tzinfo=UTC),
         record=message.SerializeToString(),
+        routed=_routed(message.routing),
+    )
+
+
+def _routed(routing: Routing) -> Routed:
+    return Routed(
+        kind=routing.kind or OTHER_KIND,
+        confidence=routing.confidence,
+        route=routing.route,
+        version=routing.route_version,
+        reason=routing.reason,
+        backend=routing.backend,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 from uuid import uuid4
 
 import typer
-from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, FeedbackSubmitted
+from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, Act, CitationJudgement, FeedbackSubmitted
 
 from headrace_client.cli.console import say, say_json
 from headrace_client.cli.options import EndpointsOption, JsonOption, TenantOption, TimeoutOption, endpoints_from
@@ -21,6 +21,23 @@ class ThumbWord(StrEnum):
 
     UP = "up"
     DOWN = "down"
+
+
+_THUMBS = {ThumbWord.UP: THUMB_UP, ThumbWord.DOWN: THUMB_DOWN}
+
+
+class ActWord(StrEnum):
+    """What somebody did with the answer."""
+
+    COPIED = "copied"
+    ASKED_AGAIN = "asked-again"
+    OPENED_SOURCE = "opened-source"
+    ABANDONED = "abandoned"
+
+    @property
+    def wire(self) -> Act.ValueType:
+        """The number on the wire."""
+        return Act.Value(f"ACT_{self.name}")
 
 
 def feedback(
@@ -37,6 +54,13 @@ def feedback(
     correction: Annotated[
         str, typer.Option("--correction", show_default=False, help="What the answer should have said.")
     ] = "",
+    citations: Annotated[
+        list[str] | None,
+        typer.Option("--citation", show_default=False, help="One citation, good or bad, as `2:down`. Repeatable."),
+    ] = None,
+    act: Annotated[
+        ActWord | None, typer.Option("--act", show_default=False, help="What somebody did with the answer.")
+    ] = None,
     subject: Annotated[
         str, typer.Option("--subject", show_default=False, help="Who judges: an opaque id, not a name.")
     ] = "",
@@ -54,27 +78,41 @@ def feedback(
     if not query_id and not trace:
         raise typer.BadParameter("Name the query, or its trace with --trace.", param_hint="QUERY_ID")
     about = FeedbackSubmitted(tenant=tenant, query_id=query_id, trace_id=trace, subject=subject)
-    judgements = list(_judgements(about, thumb=thumb, rating=rating, comment=comment, correction=correction))
-    if not judgements:
-        raise typer.BadParameter("Give --thumb, --rating, --comment or --correction.")
-    run(_record(judgements, stated=endpoints, timeout=timeout, as_json=as_json))
-
-
-def _judgements(
-    about: FeedbackSubmitted, *, thumb: ThumbWord | None, rating: int | None, comment: str, correction: str
-) -> Iterator[FeedbackSubmitted]:
     given = {
-        "thumb": {ThumbWord.UP: THUMB_UP, ThumbWord.DOWN: THUMB_DOWN}[thumb] if thumb else None,
+        "thumb": _THUMBS[thumb] if thumb else None,
         "rating": rating,
         "comment": comment or None,
         "correction": correction or None,
+        "act": act.wire if act else None,
     }
+    judgements = [*_judgements(about, given), *_of_citations(about, citations or ())]
+    if not judgements:
+        raise typer.BadParameter("Give --thumb, --rating, --comment, --correction, --citation or --act.")
+    run(_record(judgements, stated=endpoints, timeout=timeout, as_json=as_json))
+
+
+def _judgements(about: FeedbackSubmitted, given: Mapping[str, int | str | None]) -> Iterator[FeedbackSubmitted]:
     for kind, value in given.items():
         if value is not None:
-            judgement = FeedbackSubmitted(feedback_id=str(uuid4()))
-            judgement.MergeFrom(about)
+            judgement = _new(about)
             setattr(judgement, kind, value)
             yield judgement
+
+
+def _of_citations(about: FeedbackSubmitted, citations: Sequence[str]) -> Iterator[FeedbackSubmitted]:
+    for said in citations:
+        number, _, thumb = said.partition(":")
+        if not number.isdecimal() or thumb not in tuple(ThumbWord):
+            raise typer.BadParameter("Say which citation and which way, as 2:down.", param_hint="--citation")
+        judgement = _new(about)
+        judgement.citation.CopyFrom(CitationJudgement(number=int(number), thumb=_THUMBS[ThumbWord(thumb)]))
+        yield judgement
+
+
+def _new(about: FeedbackSubmitted) -> FeedbackSubmitted:
+    judgement = FeedbackSubmitted(feedback_id=str(uuid4()))
+    judgement.MergeFrom(about)
+    return judgement
 
 
 async def _record(judgements: list[FeedbackSubmitted], *, stated: str, timeout: float, as_json: bool) -> int:

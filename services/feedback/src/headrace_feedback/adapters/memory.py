@@ -42,6 +42,10 @@ class MemoryLog:
         assert key not in self.feedback, "the handler looks first"
         self.feedback[key] = feedback
 
+    async def has_earlier(self, feedback: Feedback) -> bool:
+        same = [f for f in self._of(feedback.about.tenant) if _repeats(f, feedback)]
+        return any(_means(f, feedback.about) for f in same)
+
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         return self.feedback.get((tenant, feedback_id))
 
@@ -115,6 +119,10 @@ def _place(outline: Outline) -> tuple[datetime, str]:
 
 def _within(span: Span, moment: datetime) -> bool:
     return (span.since is None or moment >= span.since) and (span.until is None or moment < span.until)
+
+
+def _repeats(one: Feedback, other: Feedback) -> bool:
+    return (one.subject, one.kind, one.detail) == (other.subject, other.kind, other.detail)
 
 
 def _means(feedback: Feedback, about: Reference) -> bool:

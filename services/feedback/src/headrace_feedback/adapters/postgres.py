@@ -23,6 +23,7 @@ from headrace_feedback.interaction import (
     Known,
     Logged,
     Outline,
+    Routed,
     Tallied,
     owner_of_interaction,
 )
@@ -35,10 +36,11 @@ _INSERT_INTERACTION = """
         tenant, query_id, trace_id, traceparent, answer_event_id, product, subject, conversation_id, tier, grounding,
         finish_reason, prompt_name, prompt_version, model_name, model_version, model_provider, variant_name,
         variant_version, embedder_name, embedder_hash, input_tokens, output_tokens, cached_input_tokens, cost_micro_usd,
-        time_to_first_token_ms, timings_ms, accepted_at, completed_at, stored_at, record
+        time_to_first_token_ms, timings_ms, accepted_at, completed_at, stored_at, record, kind, kind_confidence, route,
+        route_version, routing_reason, backend
     ) VALUES (
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36
     ) ON CONFLICT DO NOTHING RETURNING true
 """
 _INSERT_CHUNK = """
@@ -49,8 +51,15 @@ _INSERT_CHUNK = """
 _INSERT_FEEDBACK = """
     INSERT INTO feedback (
         tenant, feedback_id, query_id, trace_id, subject, kind, score, tier, submitted_at, recorded_at, joined_at,
-        record, words, words_tier
-    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        record, words, words_tier, detail
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+"""
+_HAS_EARLIER = """
+    SELECT EXISTS (
+        SELECT FROM feedback
+        WHERE tenant = $1 AND (query_id = $2 OR (query_id IS NULL AND trace_id = $3 AND trace_id <> ''))
+            AND subject = $4 AND kind = $5 AND detail = $6
+    )
 """
 _FIND = """
     SELECT query_id, trace_id, tier, traceparent, product, tenant, subject, accepted_at FROM interactions
@@ -132,6 +141,13 @@ class PostgresLog:
     async def add_feedback(self, feedback: Feedback) -> None:
         with statement("INSERT feedback", operation="INSERT", collection="feedback"):
             await self._connection.execute(_INSERT_FEEDBACK, *_feedback_row(feedback))
+
+    async def has_earlier(self, feedback: Feedback) -> bool:
+        about = feedback.about
+        found = await self._connection.fetchval(
+            _HAS_EARLIER, about.tenant, about.query_id, about.trace_id, feedback.subject, feedback.kind, feedback.detail
+        )
+        return bool(found)
 
     async def get_feedback(self, tenant: str, feedback_id: UUID) -> Feedback | None:
         row = await self._connection.fetchrow(
@@ -254,7 +270,12 @@ def _row(interaction: Interaction, stored_at: object) -> tuple[object, ...]:
         interaction.completed_at,
         stored_at,
         interaction.record,
+        *_routed(interaction.routed),
     )
+
+
+def _routed(routed: Routed) -> tuple[object, ...]:
+    return (routed.kind, routed.confidence, routed.route, routed.version, routed.reason, routed.backend)
 
 
 def _chunk_row(interaction: Interaction, chunk: ChunkUse) -> tuple[object, ...]:
@@ -287,6 +308,7 @@ def _feedback_row(feedback: Feedback) -> tuple[object, ...]:
         feedback.record,
         feedback.words.sealed if feedback.words else None,
         feedback.words.tier.value if feedback.words else None,
+        feedback.detail,
     )
 
 
@@ -312,4 +334,5 @@ def _feedback(row: asyncpg.Record) -> Feedback:
         joined_at=row["joined_at"],
         tier=Tier(row["tier"]),
         words=Words(Tier(row["words_tier"]), row["words"]) if row["words"] is not None else None,
+        detail=row["detail"],
     )
