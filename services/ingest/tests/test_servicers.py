@@ -286,7 +286,7 @@ async def test_a_deadline_ends_a_watch(door: Door, tenant: str) -> None:
     [
         ("acme", "x", [("query_id", "NOT_A_UUID")]),
         ("a\x00", "x", [("tenant", "MALFORMED")]),
-        ("a\x00", str(uuid4()), [("tenant", "MALFORMED")]),
+        ("a\x00", "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10", [("tenant", "MALFORMED")]),
     ],
 )
 async def test_nonsense_is_not_looked_for(
