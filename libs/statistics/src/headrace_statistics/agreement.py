@@ -26,7 +26,7 @@ class Weights(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement beyond chance, and the plain share of equal labels.
+    """Agreement beyond chance, and the plain share of things on which all agreed.
 
     `coefficient` (kappa, alpha) is None where it has no meaning, and `undefined` then says why: labels that are all
     alike agree by chance alone, so they prove nothing. `raw` is None only where nothing was labelled twice. `n`

@@ -20,10 +20,14 @@ from headrace_statistics.means import Moments, difference_of_means, mean_interva
 from headrace_statistics.proportions import Pairs, Proportion, difference_of_pairs, difference_of_proportions
 
 Counted = Literal["answers", "pairs"]
+Method = Literal["newcombe", "tango", "welch", "paired_t", "bca_bootstrap"]
 
 
 class Contrast(Protocol):
-    """A and B seen together. `counted` says of what `n_a` and `n_b` are numbers; of pairs, both are the same."""
+    """A and B seen together, and the `method` that makes the interval.
+
+    `counted` says of what `n_a` and `n_b` are numbers; of pairs, both are the same.
+    """
 
     @property
     def n_a(self) -> int: ...
@@ -31,6 +35,8 @@ class Contrast(Protocol):
     def n_b(self) -> int: ...
     @property
     def counted(self) -> Counted: ...
+    @property
+    def method(self) -> Method: ...
 
     def interval(self, confidence: float) -> Interval:
         """B less A. Raises TooFew where nothing can be said."""
@@ -66,6 +72,7 @@ class Comparison:
     n_a: int
     n_b: int
     counted: Counted
+    method: Method
     more_needed: int | None
     least: float
     better: Better
@@ -76,12 +83,20 @@ class Comparison:
         """How many answers, or pairs, it stands on."""
         return self.n_a if self.counted == "pairs" else self.n_a + self.n_b
 
+    @property
+    def more_per_side(self) -> int | None:
+        """`more_needed` for each of A and B; a pair is one answer of each."""
+        if self.more_needed is None or self.counted == "pairs":
+            return self.more_needed
+        return math.ceil(self.more_needed / 2)
+
 
 @dataclass(frozen=True, slots=True)
 class _OfProportions:
     a: Proportion
     b: Proportion
     counted: Counted = "answers"
+    method: Method = "newcombe"
 
     @property
     def n_a(self) -> int:
@@ -100,6 +115,7 @@ class _OfMeans:
     a: Moments
     b: Moments
     counted: Counted = "answers"
+    method: Method = "welch"
 
     @property
     def n_a(self) -> int:
@@ -117,6 +133,7 @@ class _OfMeans:
 class _OfPairs:
     pairs: Pairs
     counted: Counted = "pairs"
+    method: Method = "tango"
 
     @property
     def n_a(self) -> int:
@@ -134,6 +151,7 @@ class _OfPairs:
 class _OfDifferences:
     differences: Moments
     counted: Counted = "pairs"
+    method: Method = "paired_t"
 
     @property
     def n_a(self) -> int:
@@ -209,7 +227,7 @@ def decide(
     difference = _interval(seen, confidence)
     winner = _winner(difference, least=least, better=better)
     more = 0 if winner is not Winner.UNDECIDED else _more_needed(seen, difference, least=least, power=power)
-    return Comparison(winner, difference, seen.n_a, seen.n_b, seen.counted, more, least, better)
+    return Comparison(winner, difference, seen.n_a, seen.n_b, seen.counted, seen.method, more, least, better)
 
 
 def decide_all(
