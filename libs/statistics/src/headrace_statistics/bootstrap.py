@@ -145,7 +145,7 @@ def contrast_of_grouped_pairs(differences: Grouped, *, seed: int) -> Contrast:
     return corrected(differences.mean, draws, [left_out], n_a=n, n_b=n, counted="pairs")
 
 
-def contrastcorrected(a: Grouped, b: Grouped, *, seed: int) -> Contrast:
+def contrast_of_groups(a: Grouped, b: Grouped, *, seed: int) -> Contrast:
     """A and B on independent conversations (traffic split by conversation): groups are drawn again on each side alone.
 
     As `grouped_mean_interval`, and raises what it raises.
