@@ -56,6 +56,22 @@ def entry(action: str, **fields: Any) -> AuditEntry:
         ),
         (entry("erasure.closed", object=GRANT), "maria (privacy) closed erasure 4e1b0c9e of acme"),
         (entry("access.denied", reason="four eyes"), "maria (privacy) was refused: four eyes"),
+        (
+            entry(
+                "access.denied",
+                object="headrace.feedback.v1.FeedbackService/Export",
+                reason="the role may not; 17 times",
+            ),
+            "maria (privacy) was refused FeedbackService/Export, speaking for acme: the role may not; 17 times",
+        ),
+        (
+            entry("access.denied", tenant="", object="headrace.query.v1.QueryService/Get", reason="the role may not"),
+            "maria (privacy) was refused QueryService/Get: the role may not",
+        ),
+        (
+            entry("access.denied", object="several", reason="12 calls more than it could tell apart"),
+            "maria (privacy) refused 12 calls more than it could tell apart",
+        ),
         (entry("new.word", object="x", reason="y"), "maria (privacy) new word x of acme: y"),
         (entry("read.denied", actor="", reason="r"), "somebody (privacy) was refused 0 records of acme: r"),
     ],

@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from headrace.privacy.v1 import audit_pb2
 from headrace_classifier.audit import GENESIS, Entry, Row, canonical, chained, link
 from headrace_classifier.audit_servicer import AuditServicer
-from headrace_classifier.checkpoints import Checkpoint, Signed, next_checkpoint, read_claims
+from headrace_classifier.checkpoints import Checkpoint, Seal, Signed, next_checkpoint, read_claims, read_seal
+from headrace_classifier.denials import entries_of
 from headrace_classifier.verifying import Evidence
 from headrace_identity import Principal
 from headrace_privacy import Tier
+from headrace_runtime.denials import Denial, Reason, Refused, Report, to_wire
+from headrace_runtime.errors import Rejected
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +83,8 @@ class Log:
         self.rows_: list[Row] = []
         self.files: list[tuple[Signed, Checkpoint | None]] = []
         self.noted: dict[int, int] = {}
+        self.seals: dict[str, Seal | None] = {}
+        self.reports: list[tuple[str, Report]] = []
         for number in range(1, rows + 1):
             entry = replace(FULL, object=f"q{number}", recorded_at=NOW + timedelta(seconds=number))
             self.rows_.append(chained(KEY, self.rows_[-1] if self.rows_ else None, entry=entry))
@@ -103,10 +109,19 @@ class Log:
         return self.noted
 
     async def evidence(self) -> Evidence:
-        return Evidence(self.files, self.noted)
+        return Evidence(self.files, self.noted, self.seals)
 
-    def servicer(self, tenant: str = "*") -> AuditServicer:
-        return AuditServicer(self, KEY, evidence=self.evidence, caller=lambda: Principal("privacy", tenant, "maria"))
+    async def record(self, report: Report, *, edge: str) -> None:
+        self.reports.append((edge, report))
+
+    def seal_last(self, name: str = "one") -> None:
+        """As the instance `name` does after a commit."""
+        last = self.rows_[-1]
+        self.seals[name] = Seal(name, last.sequence, last.hash.hex(), NOW)
+
+    def servicer(self, tenant: str = "*", role: str = "privacy") -> AuditServicer:
+        caller = Principal(role, tenant, "maria")
+        return AuditServicer(self, KEY, evidence=self.evidence, record=self.record, caller=lambda: caller)
 
     async def verify(self) -> audit_pb2.VerifyEntriesResponse:
         return await self.servicer().VerifyEntries(audit_pb2.VerifyEntriesRequest(), None)  # type: ignore[arg-type]
@@ -175,10 +190,97 @@ async def test_a_file_under_another_number_is_no_checkpoint() -> None:
 
 
 async def test_what_was_never_sealed_can_be_cut_off_unseen() -> None:
-    """The one thing that cannot be found, for a minute: the last rows before the next checkpoint."""
+    """What cannot be found: a row that has neither a checkpoint nor a seal yet."""
     log = Log(12, sealed=(10,))
     log.rows_.pop()
     assert await log.faults() == []
+
+
+SEALINGS: list[tuple[str, Callable[[Log], object], list[tuple[str, int]]]] = [
+    ("nothing", lambda log: None, []),
+    ("the last row cut off", lambda log: log.rows_.pop(), [("truncated", 12)]),
+    ("all since the checkpoint cut off", lambda log: log.rows_.__delitem__(slice(10, 12)), [("truncated", 11)]),
+    ("cut off and written anew", lambda log: rewrite(log, 11, KEY), [("edited", 12)]),
+    ("a seal forged", lambda log: log.seals.update(one=None), [("seal_forged", 0)]),
+    ("another's seal in its place", lambda log: log.seals.update(two=log.seals["one"]), [("seal_forged", 0)]),
+    ("the seal put back", lambda log: log.seals.update(one=Seal("one", 10, log.rows_[9].hash.hex(), NOW)), []),
+    ("the seal removed too", lambda log: (log.rows_.pop(), log.seals.clear()), []),
+]
+
+
+@pytest.mark.parametrize(("tamper", "found"), [t[1:] for t in SEALINGS], ids=[t[0] for t in SEALINGS])
+async def test_what_has_a_seal_and_no_checkpoint_yet(
+    tamper: Callable[[Log], object], found: list[tuple[str, int]]
+) -> None:
+    log = Log(12, sealed=(4, 10))
+    log.seal_last()
+    tamper(log)
+    assert await log.faults() == found
+
+
+async def test_every_instance_has_a_seal_of_its_own() -> None:
+    log = Log(8, sealed=(4,))
+    log.seal_last("one")
+    log.rows_ += Log(12).rows_[8:]
+    log.seal_last("two")
+    assert await log.faults() == []
+    log.rows_.pop()
+    (fault,) = (await log.verify()).faults
+    assert (fault.kind, fault.sequence) == ("truncated", 12)
+    assert fault.description == "The log ends at row 11, but seal two has sealed row 12."
+
+
+def report(*denials: Denial, untold: int = 0) -> Report:
+    return Report(UUID(int=7), denials, untold)
+
+
+def denial(*, role: str = "reviewer", tenant: str = "acme", reason: Reason = "role", times: int = 1) -> Denial:
+    refused = Refused(role, "rita", tenant, "headrace.query.v1.QueryService/Get", reason)
+    return Denial(refused, times, NOW, "0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("told", "who", "why"),
+    [
+        (denial(), ("reviewer", "rita", "acme"), "the role may not call it"),
+        (denial(role="product", reason="subject"), ("product", "an end user", "acme"), "it asked as another subject"),
+        (denial(role="sre", tenant="*"), ("sre", "rita", ""), "the role may not call it"),
+        (
+            denial(reason="tenant", times=17),
+            ("reviewer", "rita", "acme"),
+            "it asked for another tenant; 17 times since 2026-11-21 09:12:03",
+        ),
+    ],
+)
+def test_a_refusal_is_a_row_that_tells_who_what_and_why(told: Denial, who: tuple[str, str, str], why: str) -> None:
+    (entry,) = entries_of(report(told), edge="ingest", now=NOW, policy_version="2")
+    assert (entry.role, entry.actor, entry.tenant) == who
+    assert (entry.action, entry.object, entry.reason) == ("access.denied", "headrace.query.v1.QueryService/Get", why)
+    assert (entry.policy_version, entry.trace_id) == ("2", "0" * 32)
+
+
+def test_refusals_that_were_not_told_apart_are_a_row_of_their_edge() -> None:
+    (entry,) = entries_of(report(untold=12), edge="ingest", now=NOW, policy_version="2")
+    assert (entry.role, entry.actor, entry.object) == ("service:ingest", "ingest", "several")
+    assert entry.reason == "12 calls more than it could tell apart"
+
+
+async def test_a_service_reports_for_its_own_edge() -> None:
+    log = Log(0)
+    servicer = log.servicer(role="service:retriever")
+    await servicer.ReportDenials(to_wire(report(denial())), None)  # type: ignore[arg-type]
+    ((edge, taken),) = log.reports
+    assert (edge, taken.report_id, taken.denials) == ("retriever", UUID(int=7), [denial()])
+    with pytest.raises(Rejected):
+        await servicer.ReportDenials(audit_pb2.ReportDenialsRequest(report_id="x"), None)  # type: ignore[arg-type]
+    assert len(log.reports) == 1
+
+
+@pytest.mark.parametrize("missing", ["name", "sequence", "hash", "iat"])
+def test_claims_without_a_part_are_no_seal(missing: str) -> None:
+    claims = Seal("one", 1, "00", NOW).claims()
+    assert read_seal(claims) == Seal("one", 1, "00", NOW.replace(microsecond=0))
+    assert read_seal({**claims, missing: None}) is None
 
 
 async def test_a_report_counts_and_gives_the_head() -> None:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -16,18 +17,23 @@ import pytest_asyncio
 from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
+from headrace_classifier.adapters.postgres_denials import DenialLog
+from headrace_classifier.adapters.postgres_registry import PostgresRegistry
+from headrace_classifier.adapters.sealing_rows import Sealer
 from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
 from headrace_classifier.audit import Entry, Row, link
 from headrace_classifier.audit_servicer import verify
 from headrace_classifier.checkpoints import Signed
-from headrace_classifier.verifying import Report
+from headrace_classifier.verifying import Verification
 from headrace_database import Database, open_database
 from headrace_embedded import testing
 from headrace_identity import Limit, new_key, open_identities
 from headrace_identity.tokens import sign_json
 from headrace_privacy import Tier
 from headrace_privacy.policy import Policy
+from headrace_runtime.denials import Denial, Refused, Report
 from headrace_runtime.errors import Conflict
+from structlog.testing import capture_logs
 
 from services.classifier.tests.makers import AUDIT_KEY, OWN_KEY, believe
 
@@ -54,7 +60,7 @@ class Log:
         async with self.database.transaction() as connection:
             return await AUDIT.append(connection, replace(READ, object=str(number)))
 
-    async def verify(self) -> Report:
+    async def verify(self) -> Verification:
         return await verify(PostgresAuditReader(self.database), await self.evidences.read(), key=AUDIT_KEY)
 
     async def faults(self) -> list[tuple[str, int]]:
@@ -87,6 +93,20 @@ async def log(postgres: Any, tmp_path: Path) -> AsyncIterator[Log]:
     finally:
         await superuser.close()
         await testing.drop_database(fresh)
+
+
+@pytest_asyncio.fixture
+async def sealing(log: Log) -> PostgresAudit:
+    """The same log, whose rows are sealed when they are committed."""
+    names = iter(["one", "two", "three"])
+    return PostgresAudit(AUDIT_KEY, Sealer(log.folder, OWN_KEY, now=lambda: NOW, new_name=lambda: next(names)))
+
+
+async def append_and_seal(log: Log, sealing: PostgresAudit, number: int) -> Row:
+    async with PostgresRegistry(log.database, sealing).open("acme") as register:
+        await register.record(replace(READ, object=str(number)))
+    assert register.recorded is not None
+    return register.recorded
 
 
 STRANGER = Limit(frozenset({"service:ingest"}), frozenset({"*"}))
@@ -264,6 +284,142 @@ async def test_a_log_that_was_cut_off_is_not_sealed_again(log: Log) -> None:
     await log.tamper("DELETE FROM audit WHERE sequence > 1")
     with pytest.raises(Conflict, match="ends before"):
         await log.checkpoints.make()
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("SELECT 1", []),
+        ("DELETE FROM audit WHERE sequence = 6", [("truncated", 6)]),
+        ("DELETE FROM audit WHERE sequence > 3", [("truncated", 4)]),
+        ("DELETE FROM audit WHERE sequence > 3; DELETE FROM checkpoints WHERE sequence > 3", [("truncated", 4)]),
+    ],
+)
+async def test_rows_cut_off_before_their_checkpoint_are_found(
+    log: Log, sealing: PostgresAudit, statement: str, found: list[tuple[str, int]]
+) -> None:
+    for number in range(6):
+        if number == 3:
+            await log.checkpoints.make()
+        await append_and_seal(log, sealing, number)
+    await log.tamper(statement)
+    assert await log.faults() == found
+
+
+async def test_without_seals_the_same_is_not_found(log: Log) -> None:
+    """The seeded hole: this is what the seals are for."""
+    for number in range(6):
+        if number == 3:
+            await log.checkpoints.make()
+        await log.append(number)
+    await log.tamper("DELETE FROM audit WHERE sequence > 3")
+    assert await log.faults() == []
+
+
+async def test_what_is_written_after_a_cut_does_not_cover_it_up(log: Log, sealing: PostgresAudit) -> None:
+    for number in range(4):
+        await append_and_seal(log, sealing, number)
+    await log.tamper("DELETE FROM audit WHERE sequence > 2")
+    with capture_logs() as lines:
+        await append_and_seal(log, sealing, 7)
+    assert [line["event"] for line in lines] == ["the audit log has lost a row"]
+    assert await log.faults() == [("truncated", 4)]
+    for number in range(3):
+        await append_and_seal(log, sealing, number)
+    await log.checkpoints.make()
+    assert await log.faults() == [("edited", 4)]
+    assert sorted(log.folder.read_seals()) == ["one", "two"]
+
+
+async def test_what_another_instance_sealed_outlives_it(log: Log, sealing: PostgresAudit) -> None:
+    """A classifier that starts after the cut begins a seal of its own, and leaves those of others alone."""
+    await append_and_seal(log, sealing, 1)
+    await append_and_seal(log, sealing, 2)
+    await log.tamper("DELETE FROM audit WHERE sequence > 1")
+    fresh = PostgresAudit(AUDIT_KEY, Sealer(log.folder, OWN_KEY, now=lambda: NOW, new_name=lambda: "fresh"))
+    await append_and_seal(log, fresh, 3)
+    await log.checkpoints.make()
+    assert await log.faults() == [("edited", 2)]
+
+
+async def test_rows_that_are_committed_at_once_share_their_seals(log: Log, sealing: PostgresAudit) -> None:
+    await asyncio.gather(*(append_and_seal(log, sealing, number) for number in range(20)))
+    assert list(log.folder.read_seals()) == ["one"]
+    assert await log.faults() == []
+    await log.tamper("DELETE FROM audit WHERE sequence = 20")
+    assert await log.faults() == [("truncated", 20)]
+
+
+async def test_a_row_that_was_rolled_back_has_no_seal(log: Log, sealing: PostgresAudit) -> None:
+    await append_and_seal(log, sealing, 1)
+    with contextlib.suppress(asyncpg.DivisionByZeroError):
+        async with PostgresRegistry(log.database, sealing).open("acme") as register:
+            await register.record(READ)
+            async with log.database.transaction() as connection:
+                await connection.execute("SELECT 1 / 0")
+    assert await log.faults() == []
+    await append_and_seal(log, sealing, 2)
+    assert await log.faults() == []
+
+
+async def test_a_seal_that_cannot_be_written_stops_nobody(log: Log, tmp_path: Path) -> None:
+    nowhere = CheckpointFolder(tmp_path / "gone")
+    blind = PostgresAudit(AUDIT_KEY, Sealer(nowhere, OWN_KEY, now=lambda: NOW, new_name=lambda: "one"))
+    with capture_logs() as lines:
+        await append_and_seal(log, blind, 1)
+    assert [line["event"] for line in lines] == ["no seal of the audit log"]
+    assert await log.faults() == []
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", sign_json({"sub": "classifier"}, OWN_KEY, kind="JWT")])
+async def test_a_seal_that_nobody_signed_is_found(log: Log, sealing: PostgresAudit, content: str) -> None:
+    await append_and_seal(log, sealing, 1)
+    (log.folder.path / "seal-one.jws").write_text(content)
+    assert await log.faults() == [("seal_forged", 0)]
+
+
+async def test_a_seal_by_another_services_key_proves_nothing(log: Log, sealing: PostgresAudit) -> None:
+    await append_and_seal(log, sealing, 1)
+    claims = {"name": "one", "sequence": 1, "hash": "0" * 64, "iat": 1}
+    stranger = sign_json(claims, new_key("stranger", limit=STRANGER), kind="headrace-seal+jwt")
+    (log.folder.path / "seal-one.jws").write_text(stranger)
+    assert await log.faults() == [("seal_forged", 0)]
+
+
+async def test_old_seals_go_when_a_checkpoint_stands_in_for_them(log: Log, sealing: PostgresAudit) -> None:
+    await append_and_seal(log, sealing, 1)
+    later = replace(log.checkpoints, now=lambda: NOW + timedelta(days=2))
+    await later.drop_old_seals()
+    assert list(log.folder.read_seals()) == ["one"], "no checkpoint yet"
+    await log.checkpoints.make()
+    await log.checkpoints.drop_old_seals()
+    assert list(log.folder.read_seals()) == ["one"], "its instance may live"
+    await later.drop_old_seals()
+    assert log.folder.read_seals() == {}
+
+
+async def test_a_seal_that_says_otherwise_stays_as_evidence(log: Log, sealing: PostgresAudit) -> None:
+    await append_and_seal(log, sealing, 1)
+    await append_and_seal(log, sealing, 2)
+    await log.tamper("DELETE FROM audit WHERE sequence = 2")
+    await log.append(3)
+    await log.checkpoints.make()
+    await replace(log.checkpoints, now=lambda: NOW + timedelta(days=2)).drop_old_seals()
+    assert list(log.folder.read_seals()) == ["one"]
+
+
+async def test_a_report_of_refusals_is_recorded_once_and_sealed(log: Log, sealing: PostgresAudit) -> None:
+    refused = Refused("reviewer", "rita", "acme", "headrace.query.v1.QueryService/Get", "role")
+    told = Report(uuid4(), [Denial(refused, 2, NOW, ""), Denial(replace(refused, name="paul"), 1, NOW, "")], 3)
+    denials = DenialLog(log.database, sealing, "1", lambda: NOW)
+    for _ in range(3):
+        await denials.record(told, edge="ingest")
+    (rows,) = [batch async for batch in PostgresAuditReader(log.database).rows()]
+    assert [(row.entry.action, row.entry.actor) for row in rows] == [
+        ("access.denied", "rita"), ("access.denied", "paul"), ("access.denied", "ingest"),
+    ]  # fmt: skip
+    await log.tamper("DELETE FROM audit WHERE sequence = 3")
+    assert await log.faults() == [("truncated", 3)]
 
 
 async def test_lost_files_do_not_stop_new_ones(log: Log) -> None:

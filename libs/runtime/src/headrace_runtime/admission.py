@@ -18,8 +18,12 @@ from headrace.access import METHODS, OPEN, Access
 from headrace_identity import Identities, Principal, Unproven, UnusableKey, Verifier, open_identities
 from headrace_identity.credentials import AUTHORIZATION
 from headrace_identity.errors import Flaw
+from headrace_telemetry.metrics import counter
+from headrace_telemetry.tracing import trace_id
 
+from headrace_runtime.denials import DenialBook, Reason, Refused
 from headrace_runtime.errors import Conflict, Denied, Rejected, Unauthenticated, Violation
+from headrace_runtime.seldom import Seldom
 from headrace_runtime.settings import ServiceSettings, variable
 
 log = structlog.get_logger()
@@ -42,8 +46,19 @@ _IN_WORDS: dict[Flaw, str] = {
 }
 
 
+class _Denied(Denied):
+    """Refused by the door itself, for one of its reasons."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.reason: Reason = reason
+
+
 class Admission:
-    """Decides who comes in. `open_services` are called without a token."""
+    """Decides who comes in. `open_services` are called without a token.
+
+    Who may not is noted in `denials`, for the audit log. Who proves nothing is not: anybody could fill the log with it.
+    """
 
     def __init__(
         self,
@@ -51,10 +66,13 @@ class Admission:
         *,
         methods: Mapping[str, Access] = METHODS,
         open_services: Collection[str] = OPEN,
+        denials: DenialBook | None = None,
     ) -> None:
         self._verifier = verifier
         self._methods = methods
         self._open = frozenset(open_services)
+        self._denials = denials or DenialBook()
+        self._seldom = Seldom()
 
     def is_open(self, method: str) -> bool:
         """Says whether anybody may call the method, by full name: "grpc.health.v1.Health/Check"."""
@@ -62,31 +80,39 @@ class Admission:
 
     def opening(self, services: Iterable[str]) -> Admission:
         """Returns the same with some more services that are called without a token."""
-        return Admission(self._verifier, methods=self._methods, open_services=self._open.union(services))
+        more = self._open.union(services)
+        return Admission(self._verifier, methods=self._methods, open_services=more, denials=self._denials)
 
     async def admit(self, method: str, request: Message, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
         """Returns who calls, with the request bound to them. Raises Unauthenticated, Denied or Rejected."""
         principal = await self._authenticate(method, metadata)
         access = self._methods.get(method)
-        if access is None or principal.role not in access.roles:
-            log.warning("call denied", method=method, role=principal.role, reason="role")
-            raise Denied("this role may not call this method")
         try:
-            bind(request, access, principal)
-        except Denied:
-            log.warning("call denied", method=method, role=principal.role, reason="tenant or subject")
+            _let_in(request, access, principal)
+        except _Denied as denied:
+            self._note(Refused.of(principal, method, denied.reason))
             raise
         return principal
+
+    def _note(self, refused: Refused) -> None:
+        counter("headrace.calls.refused").add(1, {"reason": refused.reason})
+        if self._denials.note(refused, trace_id=trace_id()):
+            log.warning("call denied", method=refused.method, role=refused.role, reason=refused.reason)
+
+    def _unproven(self, method: str, flaw: str) -> None:
+        counter("headrace.calls.refused").add(1, {"reason": flaw})
+        if (held_back := self._seldom.held_back(flaw)) is not None:
+            log.warning("call not authenticated", method=method, reason=flaw, held_back=held_back)
 
     async def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
         given = [value for name, value in metadata if name == AUTHORIZATION]
         if not given:
-            log.warning("call not authenticated", method=method, reason="no token")
+            self._unproven(method, "no token")
             raise Unauthenticated("the call carries no token: send one as authorization: Bearer …")
         try:
             return await self._verifier.verify(_bearer(given))
         except Unproven as error:
-            log.warning("call not authenticated", method=method, reason=error.flaw)
+            self._unproven(method, error.flaw)
             raise Unauthenticated(_IN_WORDS.get(error.flaw, "the token proves nothing")) from None
 
 
@@ -98,6 +124,12 @@ def _bearer(given: list[str | bytes]) -> str:
     return value[len(_SCHEME) :].strip()
 
 
+def _let_in(request: Message, access: Access | None, principal: Principal) -> None:
+    if access is None or principal.role not in access.roles:
+        raise _Denied("role", "this role may not call this method")
+    bind(request, access, principal)
+
+
 def bind(request: Message, access: Access, principal: Principal) -> None:
     """Makes the request speak for the caller: fills in the tenant and subject of the token.
 
@@ -106,10 +138,10 @@ def bind(request: Message, access: Access, principal: Principal) -> None:
     """
     if access.tenant:
         if not principal.is_of_all_tenants:
-            _fill(request, access.tenant, principal.tenant, "the token speaks for another tenant")
+            _fill(request, access.tenant, principal.tenant, _Denied("tenant", "the token speaks for another tenant"))
         _check_named(read_path(request, access.tenant), access)
     if access.subject:
-        _fill(request, access.subject, principal.subject, "the token speaks for another subject")
+        _fill(request, access.subject, principal.subject, _Denied("subject", "the token speaks for another subject"))
 
 
 def _check_named(tenant: str, access: Access) -> None:
@@ -120,10 +152,10 @@ def _check_named(tenant: str, access: Access) -> None:
         raise Rejected(Violation(access.tenant, "malformed", "A tenant's name is 1 to 64 of a-z, 0-9, _ and -."))
 
 
-def _fill(request: Message, path: str, value: str, refusal: str) -> None:
+def _fill(request: Message, path: str, value: str, refusal: Denied) -> None:
     stated = read_path(request, path)
     if stated and stated != value:
-        raise Denied(refusal)
+        raise refusal
     if value and not stated:
         *parents, name = path.split(".")
         holder = request
@@ -157,7 +189,7 @@ async def open_believed(settings: ServiceSettings) -> AsyncIterator[Identities]:
 
 @asynccontextmanager
 async def open_admission(
-    settings: ServiceSettings, *, clock: Callable[[], float] = time.time
+    settings: ServiceSettings, *, clock: Callable[[], float] = time.time, denials: DenialBook | None = None
 ) -> AsyncIterator[Admission]:
     """Opens the door of a service, as its settings say. Raises Conflict when it cannot know anybody."""
     async with open_believed(settings) as identities:
@@ -168,4 +200,4 @@ async def open_admission(
             leeway_seconds=settings.leeway_seconds,
             clock=clock,
         )
-        yield Admission(verifier)
+        yield Admission(verifier, denials=denials)

@@ -18,6 +18,7 @@ import uvloop
 from headrace_telemetry.setup import start_logging, start_telemetry, stop_telemetry
 
 from headrace_runtime.admission import open_admission
+from headrace_runtime.denials import DenialBook, Send, open_sender, reporting
 from headrace_runtime.errors import Failure
 from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from headrace_runtime.settings import ServiceSettings, load
@@ -51,6 +52,8 @@ class Service:
 
     bus: Consumer
     servicers: Sequence[Servicer] = field(default=())
+    #: What takes its edge's refusals into the audit log; None tells the classifier.
+    record_denials: Send | None = None
 
 
 Opener = Callable[[S], AbstractAsyncContextManager[Service]]
@@ -74,8 +77,13 @@ async def _live(settings: S, open_app: Opener[S]) -> None:
     stopping = _on_signals()
     async with contextlib.AsyncExitStack() as stack:
         certificate = certificate_of(settings)
-        admission = await stack.enter_async_context(open_admission(settings))
+        denials = DenialBook()
+        admission = await stack.enter_async_context(open_admission(settings, denials=denials))
         service = await stack.enter_async_context(open_app(settings))
+        send = service.record_denials
+        if send is None:
+            send = await stack.enter_async_context(open_sender(settings))
+        await stack.enter_async_context(reporting(denials, send))
         server = await stack.enter_async_context(
             open_grpc_server(
                 settings.listen,

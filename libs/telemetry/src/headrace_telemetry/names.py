@@ -87,6 +87,10 @@ MetricName = Literal[
     "headrace.events.deferred",
     # Gauge: rows that the relay has not published.
     "headrace.outbox.waiting",
+    # Counter: gRPC calls refused at the edge, by reason (what is wrong with the token, role, tenant, subject).
+    "headrace.calls.refused",
+    # Counter: refusals of which the audit log has no row of their own: too many at once, or nowhere to tell them.
+    "headrace.denials.untold",
     # Histogram, seconds: server side of a gRPC call, by method and status.
     "rpc.server.call.duration",
     # Histogram, seconds: a model's whole work on one request.

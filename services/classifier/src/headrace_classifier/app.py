@@ -21,10 +21,8 @@ from headrace_stream import Ledger, open_bus
 from headrace_stream.security import bus_security
 from headrace_stream.trimming import Trimmer
 
-from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.master_keys import master_keys_of
 from headrace_classifier.adapters.names import PACKAGE, load_person_model
-from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.adapters.signing_checkpoints import try_to_make
@@ -32,7 +30,7 @@ from headrace_classifier.adapters.threads import ThreadedInspector, TimeLimit, o
 from headrace_classifier.consumers import Consumers
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.erasing import open_erasures
-from headrace_classifier.governing import open_governance, own_key
+from headrace_classifier.governing import open_audit, open_governance, own_key
 from headrace_classifier.inspection import TextDetector
 from headrace_classifier.key_servicer import KeyServicer
 from headrace_classifier.name_words import load_given_names
@@ -57,7 +55,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     Raises Conflict for a file that cannot be used, Unavailable when Kafka or Postgres is not there.
     """
     policy = load_policy(settings.policy)
-    audit = PostgresAudit(read_audit_key(settings.audit_key))
+    audit = open_audit(settings)
     async with AsyncExitStack() as stack:
         queries, documents = await _open_inspectors(settings, stack)
         database = await stack.enter_async_context(open_database(settings.database, schema="classifier"))
@@ -114,7 +112,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             )
         )
         await stack.enter_async_context(ledger.relaying(bus))
-        yield Service(bus=bus, servicers=servicers)
+        yield Service(bus=bus, servicers=servicers, record_denials=governance.record_denials)
 
 
 async def _open_inspectors(settings: Settings, stack: AsyncExitStack) -> tuple[ThreadedInspector, ThreadedInspector]:

@@ -10,10 +10,12 @@ from grpc.aio import ServicerContext
 from headrace.privacy.v1 import audit_pb2, privacy_pb2
 from headrace.privacy.v1.audit_pb2_grpc import AuditServiceServicer
 from headrace_identity import EVERYBODY, Principal
+from headrace_identity.principal import SERVICE
+from headrace_runtime.denials import Report, from_wire
 
 from headrace_classifier.approval_translate import to_timestamp
 from headrace_classifier.audit import Row
-from headrace_classifier.verifying import ChainReader, Evidence, Report, by_row, check_evidence
+from headrace_classifier.verifying import ChainReader, Evidence, Verification, by_row, check_evidence, check_seals
 
 Context = ServicerContext[Any, Any]
 
@@ -36,8 +38,18 @@ class Reader(Protocol):
         """The checkpoints that the store remembers, and the rows that they sealed."""
 
 
+class Record(Protocol):
+    """Takes a service's report into the log."""
+
+    async def __call__(self, report: Report, *, edge: str) -> None:
+        """Raises Unavailable."""
+
+
 class AuditServicer(AuditServiceServicer):
-    """Serves headrace.privacy.v1.AuditService. `evidence` reads what is known of the log from outside."""
+    """Serves headrace.privacy.v1.AuditService.
+
+    `evidence` reads what is known of the log from outside; `record` takes what an edge refused into it.
+    """
 
     def __init__(
         self,
@@ -45,10 +57,12 @@ class AuditServicer(AuditServiceServicer):
         key: bytes,
         *,
         evidence: Callable[[], Awaitable[Evidence]],
+        record: Record,
         caller: Callable[[], Principal],
     ) -> None:
         self._reader = reader
         self._key = key
+        self._record = record
         self._evidence = evidence
         self._caller = caller
 
@@ -72,17 +86,26 @@ class AuditServicer(AuditServiceServicer):
         """What was read, and everything that is wrong. Raises Unavailable."""
         return _to_report(await verify(self._reader, await self._evidence(), key=self._key))
 
+    async def ReportDenials(
+        self, request: audit_pb2.ReportDenialsRequest, context: Context
+    ) -> audit_pb2.ReportDenialsResponse:
+        """Records what the caller's edge refused. Raises Rejected, Unavailable."""
+        await self._record(from_wire(request), edge=self._caller().role.removeprefix(SERVICE))
+        return audit_pb2.ReportDenialsResponse()
 
-async def verify(reader: Reader, evidence: Evidence, *, key: bytes) -> Report:
-    """Reads the whole log against its hashes and its checkpoints, which were read before it."""
+
+async def verify(reader: Reader, evidence: Evidence, *, key: bytes) -> Verification:
+    """Reads the whole log against its hashes, its checkpoints and its seals, which were read before it."""
     checkpoints, faults = check_evidence(evidence)
-    chain = ChainReader(key, by_row(checkpoints, evidence.noted))
+    seals, forged = check_seals(evidence)
+    faults += forged
+    chain = ChainReader(key, by_row([*checkpoints, *seals], evidence.noted))
     async for rows in reader.rows():
         for row in rows:
             chain.read(row)
     faults += await asyncio.to_thread(chain.finish)
     head = chain.last.hash.hex() if chain.last else ""
-    return Report(chain.rows, len(evidence.files), tuple(sorted(faults)), head)
+    return Verification(chain.rows, len(evidence.files), tuple(sorted(faults)), head)
 
 
 def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -113,7 +136,7 @@ def _to_entry(row: Row) -> audit_pb2.AuditEntry:
     )
 
 
-def _to_report(report: Report) -> audit_pb2.VerifyEntriesResponse:
+def _to_report(report: Verification) -> audit_pb2.VerifyEntriesResponse:
     return audit_pb2.VerifyEntriesResponse(
         entries=report.entries,
         checkpoints=report.checkpoints,

@@ -31,7 +31,7 @@ from headrace_telemetry.tracing import trace_id
 from headrace_classifier.adapters import postgres_erasures as store
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
-from headrace_classifier.audit import Action, Entry
+from headrace_classifier.audit import Action, Entry, Row
 from headrace_classifier.erasure_translate import read_report, stamp, to_requested, to_scope, to_verifying
 from headrace_classifier.erasures import Record, Report, State, last_day_of_all, left, said_of, waiting_for
 from headrace_classifier.keys import Rotation
@@ -66,7 +66,7 @@ class Coordinator:
 
         Raises NotFound for what has no key: nobody ever gave us anything of it, or it is erased.
         """
-        scope = to_scope(tenant, what)
+        scope, row = to_scope(tenant, what), None
         async with self.ledger.unit(tenant=tenant) as unit:
             if (under_way := await store.hold_open(unit.connection, scope)) is not None:
                 return under_way
@@ -74,8 +74,9 @@ class Coordinator:
             await store.add(unit.connection, record)
             unit.emit(_requested(record))
             if not isinstance(what, Expired):  # what finds nothing to expire leaves no row
-                await self._note(unit.connection, "erasure.requested", record, by=by, at=record.requested_at)
+                row = await self._note(unit.connection, "erasure.requested", record, by=by, at=record.requested_at)
         self.vault.forget()
+        await self.audit.seal(row)
         return record
 
     async def _new(self, connection: Connection, tenant: str, what: What, *, reason: str, by: Principal) -> Record:
@@ -165,19 +166,20 @@ class Coordinator:
             if isinstance(record.what, Expired) and not receipt.removed:
                 await store.drop(unit.connection, record)
                 return
-            await self._finish(unit, receipt)
+            row = await self._finish(unit, receipt)
+        await self.audit.seal(row)
         await self.checkpoint()
         # What named an end user is in dead rows until now.
         await self.database.rewrite("erasures", "outbox")
 
-    async def _finish(self, unit: Unit, receipt: Receipt) -> None:
+    async def _finish(self, unit: Unit, receipt: Receipt) -> Row:
         record, now = receipt.record, receipt.closed_at
         signed = sign_json(receipt.claims(), self.signer, kind=KIND)
         closed = record.closed(now, receipt=signed, receipt_text=page(receipt))
         await store.change(unit.connection, closed)
         unit.emit(_completed(closed, signed, now))
         by = Principal(record.requested_role, record.tenant, record.requested_by)
-        await self._note(unit.connection, "erasure.closed", record, by=by, at=now)
+        return await self._note(unit.connection, "erasure.closed", record, by=by, at=now)
 
     async def _aftermath(self, record: Record) -> Aftermath:
         return Aftermath(
@@ -205,7 +207,7 @@ class Coordinator:
 
     async def _note(
         self, connection: Connection, action: Action, record: Record, *, by: Principal, at: datetime
-    ) -> None:
+    ) -> Row:
         entry = Entry(
             recorded_at=at,
             action=action,
@@ -218,7 +220,7 @@ class Coordinator:
             policy_version=self.policy.version,
             trace_id=trace_id(),
         )
-        await self.audit.append(connection, entry)
+        return await self.audit.append(connection, entry)
 
 
 _ERASURES = {topic.name for topic in topics.ALL if topic.name.startswith("erasure.")}

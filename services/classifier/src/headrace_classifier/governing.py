@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 from headrace.privacy.v1.approvals_pb2_grpc import add_ApprovalServiceServicer_to_server
@@ -23,15 +24,19 @@ from headrace_identity import (
 from headrace_privacy import Vault
 from headrace_privacy.policy import Policy
 from headrace_runtime.admission import open_believed
+from headrace_runtime.denials import Send
 from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.settings import variable
 from headrace_telemetry.tracing import trace_id
 
+from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.live import LiveDecisions, LiveDictionaries, following
 from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
+from headrace_classifier.adapters.postgres_denials import DenialLog
 from headrace_classifier.adapters.postgres_registry import PostgresRegistry
+from headrace_classifier.adapters.sealing_rows import Sealer
 from headrace_classifier.adapters.signing_checkpoints import Checkpoints, Evidences, keeping
 from headrace_classifier.approval_servicer import ApprovalServicer
 from headrace_classifier.audit_servicer import AuditServicer
@@ -54,6 +59,7 @@ class Governance:
     checkpoints: Checkpoints
     decisions: LiveDecisions
     dictionaries: LiveDictionaries[Dictionary]
+    record_denials: Send
 
     def recorded_rotation(self, rotate: Callable[[], Awaitable[Rotation]]) -> Callable[[], Awaitable[Rotation]]:
         """Replaces the master key as `rotate` does, and records who did: afterwards, since it is many transactions."""
@@ -77,8 +83,11 @@ async def open_governance(
 
     Raises Unavailable; Conflict when the log's checkpoints cannot be signed, kept or verified here.
     """
+    folder = CheckpointFolder(settings.checkpoints)
+    folder.prepare()
     async with database.transaction() as connection:
-        await audit.note_policy(connection, policy, now=_now())
+        noted = await audit.note_policy(connection, policy, now=_now())
+    await audit.seal(noted)
     registry = PostgresRegistry(database, audit)
     decisions = LiveDecisions(registry, clock=time.monotonic)
     dictionaries = LiveDictionaries(
@@ -89,8 +98,7 @@ async def open_governance(
         await decisions.refresh()
         await dictionaries.refresh()
 
-    reader, folder = PostgresAuditReader(database), CheckpointFolder(settings.checkpoints)
-    folder.prepare()
+    reader = PostgresAuditReader(database)
     checkpoints = Checkpoints(database, audit, folder, own_key(settings), _now)
     approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4)
     policies = PolicyServicer(registry, policy, vault, refresh=refresh, caller=current_principal, now=_now)
@@ -100,7 +108,8 @@ async def open_governance(
         following(database, refresh),
     ):
         evidence = Evidences(reader, folder, identities).read
-        log = AuditServicer(reader, audit.key, evidence=evidence, caller=current_principal)
+        denials = DenialLog(database, audit, policy.version, _now)
+        log = AuditServicer(reader, audit.key, evidence=evidence, record=denials.record, caller=current_principal)
         yield Governance(
             servicers=[
                 Servicer(add_ApprovalServiceServicer_to_server, approvals, "headrace.privacy.v1.ApprovalService"),
@@ -112,7 +121,16 @@ async def open_governance(
             checkpoints=checkpoints,
             decisions=decisions,
             dictionaries=dictionaries,
+            record_denials=partial(denials.record, edge="classifier"),
         )
+
+
+def open_audit(settings: Settings) -> PostgresAudit:
+    """The log, with its key and what seals it outside the database. Raises Conflict."""
+    sealer = Sealer(
+        CheckpointFolder(settings.checkpoints), own_key(settings), now=_now, new_name=lambda: uuid4().hex[:12]
+    )
+    return PostgresAudit(read_audit_key(settings.audit_key), sealer)
 
 
 def own_key(settings: Settings) -> PrivateKey:

@@ -5,11 +5,14 @@ What is found, and by what:
     edited     the row's hash does not fit its content; or a checkpoint sealed another row in this place
     reordered  the row's hash fits, but for another place in the log
     missing    a number is left out
-    truncated  a checkpoint sealed a row after the last one that is there
+    truncated  a checkpoint, or a seal, names a row after the last one that is there
     checkpoint_forged, checkpoint_missing
                a file that the classifier did not sign, or one that is gone; the checkpoints' own chain tells
+    seal_forged
+               a seal that the classifier did not sign, or that stands under another's name
 
-What cannot be found: rows cut off the end since the last checkpoint, which is made within a minute.
+What cannot be found: rows cut off the end before their seal is written, which takes milliseconds, or whose seal could
+not be; and rows that no checkpoint has sealed yet, by somebody who removes or puts back the seals' files too.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from headrace_classifier.audit import GENESIS, Row, link
-from headrace_classifier.checkpoints import Checkpoint, Signed
+from headrace_classifier.checkpoints import Checkpoint, Seal, Signed
 
-FaultKind = Literal["edited", "missing", "reordered", "truncated", "checkpoint_forged", "checkpoint_missing"]
+FaultKind = Literal[
+    "edited", "missing", "reordered", "truncated", "checkpoint_forged", "checkpoint_missing", "seal_forged"
+]
 
 #: Of so many rows that do not fit it is looked where they would; of those after them it is only said that they do not.
 MOST_EXAMINED = 60
@@ -40,7 +45,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Verification:
     """What a verification read, and what it found. head: the last row's hash."""
 
     entries: int
@@ -53,11 +58,13 @@ class Report:
 class Evidence:
     """What is known from outside the database: each file and what its signature proves, None where it proves nothing.
 
-    noted: the numbers of the checkpoints that the database remembers, each with the row that it sealed.
+    noted: the numbers of the checkpoints that the database remembers, each with the row that it sealed. seals: by the
+    name of each one's file, None for what proves nothing.
     """
 
     files: Sequence[tuple[Signed, Checkpoint | None]] = ()
     noted: Mapping[int, int] = field(default_factory=dict)
+    seals: Mapping[str, Seal | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -65,7 +72,7 @@ class ChainReader:
     """Reads the log row by row, from the first to the last."""
 
     key: bytes = field(repr=False)
-    sealed: Mapping[int, Sequence[Checkpoint]]
+    sealed: Mapping[int, Sequence[Checkpoint | Seal]]
     rows: int = 0
     last: Row | None = None
     faults: list[Fault] = field(default_factory=list)
@@ -79,7 +86,7 @@ class ChainReader:
             self.faults.append(_missing(expected, row.sequence - 1))
         elif not _fits(self.key, previous, row):
             self._suspects.append((row, previous))
-        self.faults += _against_checkpoints(row, self.sealed.get(row.sequence, ()))
+        self.faults += _against_seals(row, self.sealed.get(row.sequence, ()))
         self.rows, self.last = self.rows + 1, row
 
     def finish(self) -> list[Fault]:
@@ -113,7 +120,9 @@ class ChainReader:
         end = self.last.sequence if self.last else 0
         beyond = [sequence for sequence in self.sealed if sequence > end]
         if beyond:
-            said = f"The log ends at row {end}, but a checkpoint sealed row {max(beyond)}."
+            last = max(beyond)
+            who = next((str(one) for one in self.sealed[last]), "a checkpoint")
+            said = f"The log ends at row {end}, but {who} has sealed row {last}."
             yield Fault(end + 1, "truncated", said)
 
 
@@ -139,11 +148,18 @@ def check_evidence(evidence: Evidence) -> tuple[list[Checkpoint], list[Fault]]:
     return good, faults
 
 
-def by_row(checkpoints: Iterable[Checkpoint], noted: Mapping[int, int]) -> dict[int, list[Checkpoint]]:
-    """The checkpoints by the row that they sealed. A row that only the database remembers has none."""
-    found: dict[int, list[Checkpoint]] = {sequence: [] for sequence in noted.values()}
-    for checkpoint in checkpoints:
-        found.setdefault(checkpoint.sequence, []).append(checkpoint)
+def check_seals(evidence: Evidence) -> tuple[list[Seal], list[Fault]]:
+    """The seals that the classifier made, and what is wrong with the others."""
+    good = [seal for name, seal in evidence.seals.items() if seal is not None and seal.name == name]
+    bad = sorted(evidence.seals.keys() - {seal.name for seal in good})
+    return good, [Fault(0, "seal_forged", f"Seal {name} does not bear the classifier's signature.") for name in bad]
+
+
+def by_row(sealed: Iterable[Checkpoint | Seal], noted: Mapping[int, int]) -> dict[int, list[Checkpoint | Seal]]:
+    """Checkpoints and seals by the row that they sealed. A row that only the database remembers has none."""
+    found: dict[int, list[Checkpoint | Seal]] = {sequence: [] for sequence in noted.values()}
+    for one in sealed:
+        found.setdefault(one.sequence, []).append(one)
     return found
 
 
@@ -151,10 +167,10 @@ def _fits(key: bytes, previous: bytes, row: Row) -> bool:
     return hmac.compare_digest(link(key, previous, sequence=row.sequence, entry=row.entry), row.hash)
 
 
-def _against_checkpoints(row: Row, checkpoints: Iterable[Checkpoint]) -> Iterator[Fault]:
-    for checkpoint in checkpoints:
-        if checkpoint.hash != row.hash.hex():
-            said = f"Row {row.sequence} is not the one that checkpoint {checkpoint.number} sealed."
+def _against_seals(row: Row, sealed: Iterable[Checkpoint | Seal]) -> Iterator[Fault]:
+    for one in sealed:
+        if one.hash != row.hash.hex():
+            said = f"Row {row.sequence} is not the one that {one} sealed."
             yield Fault(row.sequence, "edited", said)
 
 

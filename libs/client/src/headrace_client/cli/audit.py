@@ -114,6 +114,12 @@ def _not_read(entry: AuditEntry) -> str:
 
 
 def _denied(entry: AuditEntry) -> str:
+    if entry.object == "several":
+        return f"refused {entry.reason}"
+    if "/" in entry.object:
+        method = entry.object.rpartition(".")[2]
+        speaking = f", speaking for {entry.tenant}" if entry.tenant else ""
+        return f"was refused {method}{speaking}: {entry.reason}"
     about = f" (grant {entry.object[:8]})" if entry.object else ""
     return f"was refused{about}: {entry.reason}"
 

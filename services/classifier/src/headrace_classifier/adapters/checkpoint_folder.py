@@ -1,7 +1,7 @@
-"""Checkpoints as files of a folder outside the database, 000000000001.jws and on. Blocking.
+"""Checkpoints as files of a folder outside the database, 000000000001.jws and on; seals as seal-….jws. Blocking.
 
-A file is written once and never again. The folder is shared by all instances; a copy on a medium that can only be
-written once, and that the database's administrators cannot reach, is worth having.
+A checkpoint's file is written once and never again, a seal's is replaced. The folder is shared by all instances; a copy
+on a medium that can only be written once, and that the database's administrators cannot reach, is worth having.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from headrace_runtime.errors import Conflict
 from headrace_classifier.checkpoints import Signed
 
 _NAME = re.compile(r"(\d{12})\.jws")
-#: A checkpoint has some 400 characters. What is longer is none, and is not read whole.
+_SEAL = re.compile(r"seal-([0-9a-z]{1,64})\.jws")
+#: A checkpoint or a seal has some 400 characters. What is longer is none, and is not read whole.
 _MOST_CHARACTERS = 8_192
 
 
@@ -48,16 +49,42 @@ class CheckpointFolder:
 
     def write(self, signed: Signed) -> None:
         """Writes a new checkpoint, whole and on the disk, or not at all. Raises FileExistsError when it is there."""
+        name = self._write_aside(signed.text)
+        try:
+            os.link(name, self.path / f"{signed.number:012d}.jws")  # never in place of another, as a rename would be
+        finally:
+            name.unlink()
+        _sync(self.path)
+
+    def read_seals(self) -> dict[str, str]:
+        """Every seal that is there, by its name; as read_all."""
+        named = ((_SEAL.fullmatch(path.name), path) for path in sorted(self.path.iterdir()))
+        return {match[1]: _read(path) for match, path in named if match}
+
+    def write_seal(self, name: str, text: str) -> None:
+        """Puts a seal in place of the one of that name, whole and on the disk, or not at all."""
+        self._write_aside(text).replace(self._seal(name))
+        _sync(self.path)
+
+    def remove_seal(self, name: str) -> None:
+        """Removes a seal, if it is there."""
+        self._seal(name).unlink(missing_ok=True)
+
+    def _seal(self, name: str) -> Path:
+        return self.path / f"seal-{name}.jws"
+
+    def _write_aside(self, text: str) -> Path:
+        """Writes a file that is on the disk, but not yet in its place."""
         handle, name = tempfile.mkstemp(dir=self.path, prefix=".new-")
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(signed.text)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(name, self.path / f"{signed.number:012d}.jws")  # never in place of another, as a rename would be
-        finally:
+        except OSError:
             Path(name).unlink()
-        _sync(self.path)
+            raise
+        return Path(name)
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         for path in self.path.iterdir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
@@ -14,6 +14,7 @@ from headrace_identity import EVERYBODY
 from headrace_privacy import Tier
 from headrace_privacy.policy import Policy
 
+from headrace_classifier.adapters.sealing_rows import Sealer
 from headrace_classifier.audit import Action, Entry, Row, chained
 
 _COLUMNS = (
@@ -21,6 +22,7 @@ _COLUMNS = (
     " trace_id, hash"
 )
 _PLACES = ", ".join(f"${number}" for number in range(1, 15))
+_INSERT = f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - constants
 
 #: Rows read at a time.
 BATCH = 1_000
@@ -31,40 +33,57 @@ _NEWEST = f"SELECT {_COLUMNS} {_WHERE} ORDER BY sequence DESC LIMIT $3"
 
 @dataclass(frozen=True, slots=True)
 class PostgresAudit:
-    """The log. `key` is the chain's: 32 bytes that the database never sees."""
+    """The log. `key` is the chain's: 32 bytes that the database never sees. Without a sealer nothing is sealed."""
 
     key: bytes = field(repr=False)
+    sealer: Sealer | None = None
 
     async def append(self, connection: Connection, entry: Entry) -> Row:
-        """Adds a row in the caller's transaction, and returns it.
+        """Adds a row in the caller's transaction, and returns it: to be sealed once that has ended well.
 
         Whoever appends waits for whoever appended before to end its transaction, so this comes last in one.
         """
+        return (await self.append_all(connection, [entry]))[0]
+
+    async def append_all(self, connection: Connection, entries: Iterable[Entry]) -> Sequence[Row]:
+        """As append, for many rows at once."""
         await self.hold(connection)
-        row = chained(self.key, await self.last(connection), entry=entry)
+        last = await self.last(connection)
+        if self.sealer is not None:
+            self.sealer.look(last)
+        rows: list[Row] = []
+        for entry in entries:
+            last = chained(self.key, last, entry=entry)
+            rows.append(last)
         with statement("INSERT audit", operation="INSERT", collection="audit"):
-            await connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", *_values(row))  # noqa: S608
-        return row
+            await connection.executemany(_INSERT, map(_values, rows))
+        return rows
+
+    async def seal(self, row: Row | None) -> None:
+        """Seals a row, if there is one, whose transaction has ended well: then it cannot be cut off unseen."""
+        if self.sealer is not None and row is not None:
+            await self.sealer.seal(row)
 
     async def hold(self, connection: Connection) -> None:
         """Lets nobody else append until the caller's transaction ends."""
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('headrace audit'))")
 
-    async def note_policy(self, connection: Connection, policy: Policy, *, now: datetime) -> None:
-        """Records that a policy is in force, unless it was already when it was last recorded."""
+    async def note_policy(self, connection: Connection, policy: Policy, *, now: datetime) -> Row | None:
+        """Records that a policy is in force, unless it was already when it was last recorded; returns the row."""
         last = await connection.fetchrow(
             "SELECT policy_version, object FROM audit WHERE action = 'policy.loaded' ORDER BY sequence DESC LIMIT 1"
         )
-        if last is None or tuple(last) != (policy.version, policy.sha256):
-            entry = Entry(
-                recorded_at=now,
-                action="policy.loaded",
-                role="service:classifier",
-                actor="classifier",
-                object=policy.sha256,
-                policy_version=policy.version,
-            )
-            await self.append(connection, entry)
+        if last is not None and tuple(last) == (policy.version, policy.sha256):
+            return None
+        entry = Entry(
+            recorded_at=now,
+            action="policy.loaded",
+            role="service:classifier",
+            actor="classifier",
+            object=policy.sha256,
+            policy_version=policy.version,
+        )
+        return await self.append(connection, entry)
 
     async def last(self, connection: Connection) -> Row | None:
         """The last row, None where the log is empty."""

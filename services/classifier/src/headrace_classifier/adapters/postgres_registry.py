@@ -15,7 +15,7 @@ from headrace_privacy.policy import Purpose
 
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.approvals import Decision, Grant, Revocation, Scope
-from headrace_classifier.audit import Entry
+from headrace_classifier.audit import Entry, Row
 from headrace_classifier.dictionaries import StoredDictionary
 from headrace_classifier.tier_decisions import About, DecisionKind, TierDecision
 
@@ -29,6 +29,7 @@ class PostgresRegister:
     def __init__(self, connection: Connection, audit: PostgresAudit) -> None:
         self._connection = connection
         self._audit = audit
+        self.recorded: Row | None = None
 
     async def add_grant(self, grant: Grant) -> None:
         scope = grant.scope
@@ -159,7 +160,8 @@ class PostgresRegister:
         await self._audit.hold(self._connection)
 
     async def record(self, entry: Entry) -> int:
-        return (await self._audit.append(self._connection, entry)).sequence
+        self.recorded = await self._audit.append(self._connection, entry)
+        return self.recorded.sequence
 
 
 class PostgresRegistry:
@@ -172,7 +174,9 @@ class PostgresRegistry:
     @asynccontextmanager
     async def open(self, tenant: str) -> AsyncIterator[PostgresRegister]:
         async with self._database.transaction(tenant=tenant) as connection:
-            yield PostgresRegister(connection, self._audit)
+            register = PostgresRegister(connection, self._audit)
+            yield register
+        await self._audit.seal(register.recorded)
 
 
 def _tier_decision(row: asyncpg.Record) -> TierDecision:

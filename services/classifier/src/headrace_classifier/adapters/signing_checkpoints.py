@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import structlog
 from headrace_database import Database
-from headrace_identity import EVERYBODY, Identities, PrivateKey, Unproven
+from headrace_identity import EVERYBODY, Identities, PrivateKey, Unproven, key_set
+from headrace_identity.keys import parse_key_set
 from headrace_identity.tokens import read_signed, sign_json
 from headrace_runtime.errors import Conflict, Unavailable
 
 from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
-from headrace_classifier.checkpoints import KIND, Checkpoint, Signed, next_checkpoint, read_claims
+from headrace_classifier.checkpoints import (
+    KIND,
+    SEAL_KIND,
+    Checkpoint,
+    Seal,
+    Signed,
+    next_checkpoint,
+    read_claims,
+    read_seal,
+)
 from headrace_classifier.verifying import Evidence
 
 log = structlog.get_logger()
 
-#: What was not sealed yet can be cut off unseen; it is at most so old, in seconds.
+#: A checkpoint cannot be replaced, as a seal can; what has only a seal is at most so old, in seconds.
 EVERY_SECONDS = 60.0
+#: A seal that a checkpoint stands in for is removed when it is so old: an instance that lives writes its own anew.
+KEEP_SEALS = timedelta(days=1)
 ROLE = "service:classifier"
 
 
@@ -70,10 +85,27 @@ class Checkpoints:
             )
         return checkpoint
 
+    async def drop_old_seals(self) -> None:
+        """Removes the seals of instances that are gone, where what they say is so and a checkpoint says it too."""
+        own = _only(self.key)
+        for name, text in (await asyncio.to_thread(self.folder.read_seals)).items():
+            seal = read_seal(await proven(text, SEAL_KIND, own))
+            if seal is not None and seal.made_at < self.now() - KEEP_SEALS and await self._is_kept(seal):
+                await asyncio.to_thread(self.folder.remove_seal, name)
+
+    async def _is_kept(self, seal: Seal) -> bool:
+        async with self.database.transaction() as connection:
+            found = await connection.fetchval(
+                "SELECT hash FROM audit WHERE sequence = $1 AND $1 <= (SELECT max(sequence) FROM checkpoints)",
+                seal.sequence,
+            )
+        return bool(found) and found.hex() == seal.hash
+
 
 @asynccontextmanager
 async def keeping(checkpoints: Checkpoints, *, seconds: float = EVERY_SECONDS) -> AsyncIterator[None]:
     """Makes a checkpoint every minute in which something changed, and one at the end, while the context is open."""
+    await checkpoints.drop_old_seals()
     task = asyncio.create_task(_keep(checkpoints, seconds))
     try:
         yield
@@ -109,14 +141,27 @@ class Evidences:
     identities: Identities
 
     async def read(self) -> Evidence:
-        """The checkpoints' files with what they prove, and what the database remembers of them. Raises Unavailable."""
+        """What the files prove, and what the database remembers of the checkpoints. Raises Unavailable."""
         noted = await self.reader.noted_checkpoints()  # first: a file may come after it, but none is noted without one
         files = await asyncio.to_thread(self.folder.read_all)
-        return Evidence([(signed, await self._proven(signed)) for signed in files], noted)
+        checkpoints = [(each, read_claims(await proven(each.text, KIND, self.identities))) for each in files]
+        return Evidence(checkpoints, noted, await self._seals())
 
-    async def _proven(self, signed: Signed) -> Checkpoint | None:
-        try:
-            claims, key = await read_signed(signed.text, self.identities, kinds=(KIND,))
-        except Unproven:
-            return None
-        return read_claims(claims) if key.allows(ROLE, EVERYBODY) else None
+    async def _seals(self) -> dict[str, Seal | None]:
+        found = await asyncio.to_thread(self.folder.read_seals)
+        return {name: read_seal(await proven(text, SEAL_KIND, self.identities)) for name, text in found.items()}
+
+
+async def proven(text: str, kind: str, identities: Identities) -> Mapping[str, Any]:
+    """What a classifier signed; nothing where none of these identities did."""
+    try:
+        claims, key = await read_signed(text, identities, kinds=(kind,))
+    except Unproven:
+        return {}
+    return claims if key.allows(ROLE, EVERYBODY) else {}
+
+
+def _only(key: PrivateKey) -> Identities:
+    """One key, without its private half, as all that is believed."""
+    content = json.dumps(key_set([key]))
+    return Identities(parse_key_set(content, origin="its own"), lambda: content, origin="its own", clock=time.monotonic)
