@@ -374,7 +374,21 @@ async def test_a_seal_that_cannot_be_written_stops_nobody(log: Log, tmp_path: Pa
 @pytest.mark.parametrize("content", ["", "nonsense", sign_json({"sub": "classifier"}, OWN_KEY, kind="JWT")])
 async def test_a_seal_that_nobody_signed_is_found(log: Log, sealing: PostgresAudit, content: str) -> None:
     await append_and_seal(log, sealing, 1)
-    (log.folder.path / "seal-one.jws").write_text(content)
+    (log.folder.path / "seal-one.txt").write_text(content)
+    assert await log.faults() == [("seal_forged", 0)]
+
+
+async def test_a_machine_that_dies_while_it_writes_leaves_the_seal_before(log: Log, sealing: PostgresAudit) -> None:
+    for number in range(3):
+        await append_and_seal(log, sealing, number)
+    path = log.folder.path / "seal-one.txt"
+    written = path.read_bytes()
+    assert len(written) == 8192
+    one, other = written[:4096], written[4096:]
+    for torn in (one[:100] + bytes(3996) + other, one + other[:100] + bytes(3996)):
+        path.write_bytes(torn)
+        assert await log.faults() == []
+    path.write_bytes(bytes(8192))
     assert await log.faults() == [("seal_forged", 0)]
 
 
@@ -382,7 +396,7 @@ async def test_a_seal_by_another_services_key_proves_nothing(log: Log, sealing: 
     await append_and_seal(log, sealing, 1)
     claims = {"name": "one", "sequence": 1, "hash": "0" * 64, "iat": 1}
     stranger = sign_json(claims, new_key("stranger", limit=STRANGER), kind="headrace-seal+jwt")
-    (log.folder.path / "seal-one.jws").write_text(stranger)
+    (log.folder.path / "seal-one.txt").write_text(stranger)
     assert await log.faults() == [("seal_forged", 0)]
 
 

@@ -1,7 +1,10 @@
-"""Checkpoints as files of a folder outside the database, 000000000001.jws and on; seals as seal-….jws. Blocking.
+"""Checkpoints as files of a folder outside the database, 000000000001.jws and on; seals as seal-….txt. Blocking.
 
-A checkpoint's file is written once and never again, a seal's is replaced. The folder is shared by all instances; a copy
-on a medium that can only be written once, and that the database's administrators cannot reach, is worth having.
+A checkpoint's file is written once and never again. A seal's has two places that are written in turn, so that one of
+them is whole whenever the machine dies: nothing is made or renamed, and the disk has it in a tenth of a millisecond.
+
+The folder is shared by all instances; a copy on a medium that can only be written once, and that the database's
+administrators cannot reach, is worth having.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from headrace_runtime.errors import Conflict
 from headrace_classifier.checkpoints import Signed
 
 _NAME = re.compile(r"(\d{12})\.jws")
-_SEAL = re.compile(r"seal-([0-9a-z]{1,64})\.jws")
-#: A checkpoint or a seal has some 400 characters. What is longer is none, and is not read whole.
+_SEAL = re.compile(r"seal-([0-9a-z]{1,64})\.txt")
+#: A place of a seal, in bytes: one block of a disk, so that writing one leaves the other alone.
+_PLACE = 4_096
+#: A checkpoint has some 400 characters. What is longer is none, and is not read whole.
 _MOST_CHARACTERS = 8_192
 
 
@@ -49,42 +54,43 @@ class CheckpointFolder:
 
     def write(self, signed: Signed) -> None:
         """Writes a new checkpoint, whole and on the disk, or not at all. Raises FileExistsError when it is there."""
-        name = self._write_aside(signed.text)
+        handle, name = tempfile.mkstemp(dir=self.path, prefix=".new-")
         try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(signed.text)
+                file.flush()
+                os.fsync(file.fileno())
             os.link(name, self.path / f"{signed.number:012d}.jws")  # never in place of another, as a rename would be
         finally:
-            name.unlink()
+            Path(name).unlink()
         _sync(self.path)
 
-    def read_seals(self) -> dict[str, str]:
-        """Every seal that is there, by its name; as read_all."""
+    def read_seals(self) -> dict[str, list[str]]:
+        """What stands in the places of every seal, by its name. One of them may be torn."""
         named = ((_SEAL.fullmatch(path.name), path) for path in sorted(self.path.iterdir()))
-        return {match[1]: _read(path) for match, path in named if match}
+        return {match[1]: _read_places(path) for match, path in named if match}
 
-    def write_seal(self, name: str, text: str) -> None:
-        """Puts a seal in place of the one of that name, whole and on the disk, or not at all."""
-        self._write_aside(text).replace(self._seal(name))
-        _sync(self.path)
+    def write_seal(self, name: str, text: str, *, place: int) -> None:
+        """Writes a seal to place 0 or 1 of its file; returns when the disk has it."""
+        padded = text.encode("ascii").ljust(_PLACE - 1) + b"\n"
+        handle = os.open(self._seal(name), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            is_new = os.fstat(handle).st_size == 0
+            if is_new:
+                os.write(handle, b"\n".rjust(2 * _PLACE))
+            os.pwrite(handle, padded, place * _PLACE)
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        if is_new:
+            _sync(self.path)
 
     def remove_seal(self, name: str) -> None:
         """Removes a seal, if it is there."""
         self._seal(name).unlink(missing_ok=True)
 
     def _seal(self, name: str) -> Path:
-        return self.path / f"seal-{name}.jws"
-
-    def _write_aside(self, text: str) -> Path:
-        """Writes a file that is on the disk, but not yet in its place."""
-        handle, name = tempfile.mkstemp(dir=self.path, prefix=".new-")
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            Path(name).unlink()
-            raise
-        return Path(name)
+        return self.path / f"seal-{name}.txt"
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         for path in self.path.iterdir():
@@ -98,6 +104,15 @@ def _read(path: Path) -> str:
             return file.read(_MOST_CHARACTERS)
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _read_places(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(2 * _PLACE).decode("ascii", "replace")
+    except OSError:
+        return []
+    return [content[:_PLACE].strip(), content[_PLACE:].strip()]
 
 
 def _sync(folder: Path) -> None:

@@ -41,6 +41,7 @@ class Sealer:
         self._lock = asyncio.Lock()
         self._newest: Row | None = None
         self._sealed = 0
+        self._place = 0
 
     async def seal(self, row: Row) -> None:
         """Takes a row that is committed; returns once the disk has its seal, or a later row's.
@@ -74,7 +75,8 @@ class Sealer:
 
     def _write(self, name: str, row: Row) -> None:
         seal = Seal(name, row.sequence, row.hash.hex(), self._now())
-        self._folder.write_seal(name, sign_json(seal.claims(), self._key, kind=SEAL_KIND))
+        self._place = 1 - self._place
+        self._folder.write_seal(name, sign_json(seal.claims(), self._key, kind=SEAL_KIND), place=self._place)
 
 
 def _follows(known: Row, last: Row | None) -> bool:

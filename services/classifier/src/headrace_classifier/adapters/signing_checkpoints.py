@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,8 +88,8 @@ class Checkpoints:
     async def drop_old_seals(self) -> None:
         """Removes the seals of instances that are gone, where what they say is so and a checkpoint says it too."""
         own = _only(self.key)
-        for name, text in (await asyncio.to_thread(self.folder.read_seals)).items():
-            seal = read_seal(await proven(text, SEAL_KIND, own))
+        for name, texts in (await asyncio.to_thread(self.folder.read_seals)).items():
+            seal = await proven_seal(texts, own)
             if seal is not None and seal.made_at < self.now() - KEEP_SEALS and await self._is_kept(seal):
                 await asyncio.to_thread(self.folder.remove_seal, name)
 
@@ -149,7 +149,7 @@ class Evidences:
 
     async def _seals(self) -> dict[str, Seal | None]:
         found = await asyncio.to_thread(self.folder.read_seals)
-        return {name: read_seal(await proven(text, SEAL_KIND, self.identities)) for name, text in found.items()}
+        return {name: await proven_seal(texts, self.identities) for name, texts in found.items()}
 
 
 async def proven(text: str, kind: str, identities: Identities) -> Mapping[str, Any]:
@@ -159,6 +159,12 @@ async def proven(text: str, kind: str, identities: Identities) -> Mapping[str, A
     except Unproven:
         return {}
     return claims if key.allows(ROLE, EVERYBODY) else {}
+
+
+async def proven_seal(texts: Iterable[str], identities: Identities) -> Seal | None:
+    """The later of the seals in a file; None where none of them is a classifier's."""
+    seals = [read_seal(await proven(text, SEAL_KIND, identities)) for text in texts]
+    return max((seal for seal in seals if seal is not None), key=lambda seal: seal.sequence, default=None)
 
 
 def _only(key: PrivateKey) -> Identities:
