@@ -20,7 +20,7 @@ from headrace_statistics.means import Moments, difference_of_means, mean_interva
 from headrace_statistics.proportions import Pairs, Proportion, difference_of_pairs, difference_of_proportions
 
 Counted = Literal["answers", "pairs"]
-Method = Literal["newcombe", "tango", "welch", "paired_t", "bca_bootstrap"]
+Method = Literal["newcombe", "tango", "welch", "paired_t", "bca_bootstrap", "betting", "mixture_sprt"]
 
 
 class Contrast(Protocol):
@@ -262,7 +262,9 @@ def decide_all(
 def _cleared(slices: Mapping[str, Contrast], confidence: float) -> dict[str, float]:
     """The slices whose interval leaves 0 out on Holm's way down, each with the confidence it had to hold at."""
     cleared: dict[str, float] = {}
-    for name in sorted(slices, key=lambda each: _p_value(slices[each])):
+    # What does not hold at the confidence asked for holds at no higher one, and needs no place in the order.
+    hopeful = [name for name, seen in slices.items() if not seen.interval(confidence).contains(0)]
+    for name in sorted(hopeful, key=lambda each: _p_value(slices[each])):
         level = _corrected(confidence, len(slices) - len(cleared))
         if slices[name].interval(level).contains(0):
             break
@@ -275,7 +277,7 @@ def _decide_at(
 ) -> Comparison:
     """The verdict at a slice's own level, but "the same" only where the strict level says so."""
     at_strict = decide(seen, least=least, better=better, confidence=strict, power=power)
-    if at_strict.winner is Winner.SAME:
+    if at_strict.winner is Winner.SAME or level == strict:
         return at_strict
     verdict = decide(seen, least=least, better=better, confidence=level, power=power)
     return at_strict if verdict.winner is Winner.SAME else verdict

@@ -31,6 +31,8 @@ class Moments:
     def of(cls, values: Iterable[float]) -> Moments:
         """Take them from the values, which must be finite."""
         seen = np.fromiter(values, dtype=float)
+        if not np.isfinite(seen).all():
+            raise ValueError("a value that is not finite")
         if seen.size == 0:
             return cls(0, 0.0, 0.0)
         return cls(seen.size, float(seen.mean()), float(seen.var(ddof=1)) if seen.size > 1 else 0.0)
