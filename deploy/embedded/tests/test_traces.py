@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import grpc
@@ -201,6 +203,43 @@ async def test_what_cannot_be_found_is_said(receiver: str, request_: GetTraceReq
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await TraceServiceStub(channel).GetTrace(request_)
     assert caught.value.code() is code
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("named", "tenant", "is_shown"),
+    [
+        (["acme", ""], "acme", True),
+        (["acme", ""], "other", False),
+        (["acme", ""], "*", True),
+        (["", ""], "acme", False),
+        (["acme", "other"], "acme", False),
+        (["acme", "other"], "*", True),
+    ],
+)
+async def test_a_trace_is_shown_to_those_whose_it_is(
+    receiver: str, store: SpanStore, named: list[str], tenant: str, is_shown: bool
+) -> None:
+    trace_id, query_id = uuid4().hex, str(uuid4())
+    for number, name in enumerate(named):
+        attributes = {"headrace.query.id": query_id} | ({"headrace.tenant": name} if name else {})
+        await store.add([replace(span(number), trace_id=trace_id, attributes=attributes)])
+    role = "sre" if tenant == "*" else "developer"
+    told = []
+    async with open_channel(receiver, ISSUER.credentials(role, tenant=tenant)) as channel:
+        for request in (
+            GetTraceRequest(trace_id=trace_id),
+            GetTraceRequest(query_id=query_id),
+            GetTraceRequest(trace_id=uuid4().hex),
+            GetTraceRequest(query_id=str(uuid4())),
+        ):
+            wanted = request.trace_id or request.query_id
+            try:
+                told.append(str(len((await TraceServiceStub(channel).GetTrace(request)).spans)))
+            except grpc.aio.AioRpcError as error:
+                told.append(f"{error.code().name} {error.details()}".replace(wanted, "…"))
+    assert told[2:] == ["NOT_FOUND no such trace: …", "NOT_FOUND no such trace of query: …"]
+    assert told[:2] == (["2", "2"] if is_shown else told[2:])
 
 
 @pytest.mark.real

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from headrace.trace.v1.service_pb2_grpc import add_TraceServiceServicer_to_server as add_contract
 from headrace_database import open_database
+from headrace_identity import current_principal
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.service import Service
 from headrace_runtime.settings import StatefulSettings
@@ -40,6 +41,8 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         servicers = [
             # Exporters of spans have no tokens of ours; what they leave here is read with one.
             Servicer(add_otlp, Receiver(intake), otlp, is_open=True),
-            Servicer(add_contract, TraceServicer(intake, store), "headrace.trace.v1.TraceService"),
+            Servicer(
+                add_contract, TraceServicer(intake, store, caller=current_principal), "headrace.trace.v1.TraceService"
+            ),
         ]
         yield Service(bus=intake, servicers=servicers)

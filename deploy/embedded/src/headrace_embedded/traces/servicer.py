@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.trace.v1.service_pb2 import GetTraceRequest, GetTraceResponse
 from headrace.trace.v1.service_pb2_grpc import TraceServiceServicer as ContractServicer
+from headrace_identity import EVERYBODY, Principal
 from headrace_runtime.errors import NotFound, Rejected, Violation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -16,8 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer as OtlpServicer
 
 from headrace_embedded.traces.intake import Intake
-from headrace_embedded.traces.spans import from_otlp, to_contract
-from headrace_embedded.traces.store import SpanStore
+from headrace_embedded.traces.spans import StoredSpan, from_otlp, to_contract
+from headrace_embedded.traces.store import TENANT, SpanStore
 
 
 class Receiver(OtlpServicer):
@@ -36,21 +38,30 @@ class Receiver(OtlpServicer):
 
 
 class TraceServicer(ContractServicer):
-    """Serves what is kept."""
+    """Serves what is kept: to whoever speaks for all tenants everything, to others what was done for theirs alone."""
 
-    def __init__(self, intake: Intake, store: SpanStore) -> None:
+    def __init__(self, intake: Intake, store: SpanStore, *, caller: Callable[[], Principal]) -> None:
         self._intake = intake
         self._store = store
+        self._caller = caller
 
     async def GetTrace(self, request: GetTraceRequest, context: Any) -> GetTraceResponse:
         """See headrace.trace.v1.TraceService. What has been received so far is in the answer."""
         _check(request)
         await self._intake.flush()
-        trace_id = request.trace_id or await self._store.trace_of_query(request.query_id)
+        tenant = self._caller().tenant
+        trace_id = request.trace_id or await self._store.trace_of_query(request.query_id, tenant=tenant)
         spans = await self._store.trace(trace_id) if trace_id else []
-        if not spans:
-            raise NotFound("trace", trace_id) if trace_id else NotFound("trace of query", request.query_id)
+        if not spans or not _is_of(tenant, spans):
+            wanted = ("trace", request.trace_id) if request.trace_id else ("trace of query", request.query_id)
+            raise NotFound(*wanted)
         return GetTraceResponse(spans=map(to_contract, spans))
+
+
+def _is_of(tenant: str, spans: Iterable[StoredSpan]) -> bool:
+    """Whether what was done was done for the tenant: some of it says so, and none of it names another."""
+    named = {span.attributes.get(TENANT, "") for span in spans} - {""}
+    return tenant == EVERYBODY or named == {tenant}
 
 
 def _check(request: GetTraceRequest) -> None:

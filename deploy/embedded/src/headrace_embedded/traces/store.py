@@ -9,8 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from headrace_database import Database
+from headrace_identity import EVERYBODY
+from headrace_telemetry.names import Attribute
 
 from headrace_embedded.traces.spans import StoredSpan
+
+#: The attribute of a span that says whose data it is about.
+TENANT: Attribute = "headrace.tenant"
 
 _COLUMNS = (
     "trace_id",
@@ -36,7 +41,10 @@ ORDER BY started_ns, ended_ns DESC
 """  # noqa: S608 - our own column names
 _AFTER = "SELECT * FROM spans WHERE position > $1 ORDER BY position LIMIT $2"
 # Two tenants may use the same query id: the later one is shown.
-_TRACE_OF_QUERY = "SELECT trace_id FROM spans WHERE query_id = $1 ORDER BY position DESC LIMIT 1"
+_TRACE_OF_QUERY = f"""
+SELECT trace_id FROM spans WHERE query_id = $1 AND ($2 = '{EVERYBODY}' OR attributes ->> '{TENANT}' = $2)
+ORDER BY position DESC LIMIT 1
+"""  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,10 @@ class SpanStore:
             rows = await connection.fetch(_AFTER, position, limit)
         return [(row["position"], _stored(row)) for row in rows]
 
-    async def trace_of_query(self, query_id: str) -> str:
-        """Returns the id of the trace that followed a query; empty when none is kept."""
+    async def trace_of_query(self, query_id: str, *, tenant: str) -> str:
+        """Returns the id of the trace that followed a tenant's query, or EVERYBODY's; empty when none is kept."""
         async with self._database.transaction() as connection:
-            return await connection.fetchval(_TRACE_OF_QUERY, query_id) or ""
+            return await connection.fetchval(_TRACE_OF_QUERY, query_id, tenant) or ""
 
     async def forget(self, retention: Retention, *, now: datetime) -> int:
         """Removes what is too old or too much, and returns how many spans that were."""
