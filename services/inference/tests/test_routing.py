@@ -218,10 +218,9 @@ STANDINGS = st.builds(
         st.sampled_from([Tier.TIER_1, Tier.TIER_2]),
     ),
     standings=st.fixed_dictionaries(dict.fromkeys("abcd", STANDINGS)),
-    tier=st.sampled_from(list(Tier)),
-    spent=st.integers(0, 200),
+    query=st.builds(asked, tier=st.sampled_from(list(Tier)), spent_micro_usd=st.integers(0, 200)),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_the_way(
     weights: dict[Versioned, float],
     fallbacks: Sequence[Versioned],
