@@ -40,8 +40,10 @@ check: setup ## Hold the shape: format, lint, types, imports, contracts, generat
 	@echo "==> topic policy"; $(BIN)/pytest -q --no-header tests/contracts
 	@echo "==> generated pages"; for page in docs/generate_*.py; do $(BIN)/python $$page --check; done
 
+# Two at a time: each brings up servers of its own, some 5 GiB, and most of a test's time is waiting. One thread for each
+# model, for two that spin on the same cores take many times as long.
 test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
-	@$(BIN)/pytest -m "not long"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile
 
 test-faults: setup ## Run the long ones as well: services, Kafka and Postgres killed under queries and between an erasure's steps
 	@$(BIN)/pytest tests/faults

@@ -12,6 +12,7 @@ from headrace.feedback.v1.feedback_pb2 import THUMB_UP, FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import TIER_1
 from headrace.query.v1.events_pb2 import QuerySubmitted
 from headrace_client import Encoding, Publisher, Refused
+from headrace_client.tracing import new_traceparent, trace_id_of
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -43,7 +44,9 @@ async def test_a_question_travels_as_a_cloud_event() -> None:
     [sent] = producer.sent
     assert (sent["topic"], sent["key"]) == ("query.submitted", str(ID).encode())
     assert QuerySubmitted.FromString(sent["value"]) == QUERY
-    assert dict(sent["headers"]) == {
+    headers = dict(sent["headers"])
+    traceparent = headers.pop("traceparent").decode()
+    assert headers == {
         "content-type": b"application/protobuf",
         "ce_type": b"headrace.query.v1.QuerySubmitted",
         "ce_specversion": b"1.0",
@@ -53,9 +56,13 @@ async def test_a_question_travels_as_a_cloud_event() -> None:
         "ce_tenant": b"demo",
         "ce_correlationid": str(ID).encode(),
         "ce_dataclassification": b"tier_1",
-        "traceparent": f"00-{ID.hex}-{ID.hex[16:]}-01".encode(),
     }
-    assert (receipt.partition, receipt.offset, receipt.event_id, receipt.trace_id) == (3, 14, str(ID), ID.hex)
+    assert (receipt.partition, receipt.offset, receipt.event_id) == (3, 14, str(ID))
+    assert receipt.trace_id == trace_id_of(traceparent), "its own, or that of a span where somebody traces"
+
+
+def test_an_event_that_nobody_traces_begins_a_trace_of_its_own_id() -> None:
+    assert new_traceparent(ID) == f"00-{ID.hex}-{ID.hex[16:]}-01"
 
 
 async def test_json_is_the_canonical_one() -> None:
