@@ -73,6 +73,32 @@ def entry(action: str, **fields: Any) -> AuditEntry:
             "maria (privacy) refused 12 calls more than it could tell apart",
         ),
         (entry("new.word", object="x", reason="y"), "maria (privacy) new word x of acme: y"),
+        (
+            entry(
+                "route.changed",
+                role="developer",
+                actor="dana",
+                object="how-to",
+                reason="version 3, before it version 2",
+            ),
+            "dana (developer) changed who answers how-to queries of acme: version 3, before it version 2",
+        ),
+        (
+            entry("route.changed", role="developer", actor="dana", object="*", reason="taken away"),
+            "dana (developer) changed who answers all other queries of acme: taken away",
+        ),
+        (
+            entry("label.moved", role="developer", actor="dana", object="greet", reason="label production: version 2"),
+            "dana (developer) moved a label of acme's prompt greet: label production: version 2",
+        ),
+        (
+            entry("variant.changed", role="developer", actor="dana", object="short", reason="version 1"),
+            "dana (developer) changed acme's variant short: version 1",
+        ),
+        (
+            entry("kinds.changed", role="developer", actor="dana", reason="version 1"),
+            "dana (developer) changed acme's kinds of query: version 1",
+        ),
         (entry("read.denied", actor="", reason="r"), "somebody (privacy) was refused 0 records of acme: r"),
     ],
 )

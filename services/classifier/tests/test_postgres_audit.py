@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from headrace import topics
+from headrace.inference.v1 import changes_pb2
+from headrace.inference.v1.changes_pb2 import RoutingChanged
 from headrace_classifier.adapters.audit_key import read_audit_key
 from headrace_classifier.adapters.checkpoint_folder import CheckpointFolder
 from headrace_classifier.adapters.postgres_audit import PostgresAudit, PostgresAuditReader
+from headrace_classifier.adapters.postgres_changes import ChangeLog
 from headrace_classifier.adapters.postgres_denials import DenialLog
 from headrace_classifier.adapters.postgres_registry import PostgresRegistry
 from headrace_classifier.adapters.sealing_rows import Sealer
@@ -32,7 +36,9 @@ from headrace_identity.tokens import sign_json
 from headrace_privacy import Tier
 from headrace_privacy.policy import Policy
 from headrace_runtime.denials import Denial, Refused, Report
-from headrace_runtime.errors import Conflict
+from headrace_runtime.errors import Conflict, Rejected
+from headrace_stream import Ledger
+from headrace_stream.memory import delivered
 from structlog.testing import capture_logs
 
 from services.classifier.tests.makers import AUDIT_KEY, OWN_KEY, believe
@@ -434,6 +440,35 @@ async def test_a_report_of_refusals_is_recorded_once_and_sealed(log: Log, sealin
     ]  # fmt: skip
     await log.tamper("DELETE FROM audit WHERE sequence = 3")
     assert await log.faults() == [("truncated", 3)]
+
+
+CHANGED = RoutingChanged(
+    change_id="7c0e3a52-6f0e-4f0e-9d9b-0a2f6a0a6f10", tenant="acme", change=changes_pb2.ROUTING_CHANGE_ROUTE,
+    name="how-to", version=3, previous=2, role="developer", changed_by="dana",
+)  # fmt: skip
+
+
+async def test_a_change_of_routing_is_recorded_once(log: Log, sealing: PostgresAudit) -> None:
+    changes = ChangeLog(Ledger(log.database), sealing, "1", lambda: NOW)
+    events = [UUID(int=1), UUID(int=2), UUID(int=1)]  # the first is delivered again
+    for event_id in events:
+        await changes.on_change(delivered(CHANGED, topics.ROUTING_CHANGED, service="classifier", event_id=event_id))
+    (rows,) = [batch async for batch in PostgresAuditReader(log.database).rows()]
+    assert len(rows) == 2
+    entry = rows[0].entry
+    assert (entry.action, entry.role, entry.actor, entry.tenant) == ("route.changed", "developer", "dana", "acme")
+    assert (entry.object, entry.reason) == ("how-to", "version 3, before it version 2")
+    assert await log.faults() == []
+
+
+async def test_a_change_that_nobody_knows_is_rejected(log: Log) -> None:
+    changes = ChangeLog(Ledger(log.database), AUDIT, "1", lambda: NOW)
+    with pytest.raises(Rejected):
+        await changes.on_change(
+            delivered(
+                RoutingChanged(change=cast(Any, 99)), topics.ROUTING_CHANGED, service="classifier", event_id=uuid4()
+            )
+        )
 
 
 async def test_lost_files_do_not_stop_new_ones(log: Log) -> None:

@@ -23,6 +23,7 @@ from headrace_stream.trimming import Trimmer
 
 from headrace_classifier.adapters.master_keys import master_keys_of
 from headrace_classifier.adapters.names import PACKAGE, load_person_model
+from headrace_classifier.adapters.postgres_changes import ChangeLog
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.adapters.signing_checkpoints import try_to_make
@@ -82,6 +83,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         consumers.subscribe(
             bus, queries_in_flight=settings.queries_in_flight, documents_in_flight=settings.documents_in_flight
         )
+        ChangeLog(ledger, audit, policy.version, lambda: datetime.now(UTC)).subscribe(bus)
         servicers = [
             *governance.servicers,
             Servicer(

@@ -33,6 +33,11 @@ Action = Literal[
     "erasure.requested",
     "erasure.closed",
     "access.denied",
+    "prompt.changed",
+    "label.moved",
+    "variant.changed",
+    "route.changed",
+    "kinds.changed",
 ]
 
 #: Stands before the first row.

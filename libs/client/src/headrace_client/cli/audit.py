@@ -124,6 +124,14 @@ def _denied(entry: AuditEntry) -> str:
     return f"was refused{about}: {entry.reason}"
 
 
+def _changing(what: str) -> Callable[[AuditEntry], str]:
+    return lambda entry: f"changed {entry.tenant}'s {what} {entry.object}: {entry.reason}"
+
+
+def _kind_word(kind: str) -> str:
+    return "all other queries" if kind == "*" else f"{kind} queries"
+
+
 def _policy(entry: AuditEntry) -> str:
     return f"policy {entry.policy_version} came into force (sha256 {entry.object[:12]}…)"
 
@@ -147,6 +155,11 @@ _SENTENCES: dict[str, Callable[[AuditEntry], str]] = {
     "dictionary.changed": lambda entry: f"changed the dictionary of {entry.tenant}: {entry.reason}",
     "key.rotated": lambda entry: f"replaced the master key: {entry.reason}",
     "erasure.requested": lambda entry: f"asked for erasure {entry.object[:8]} of {entry.tenant}: {entry.reason}",
+    "prompt.changed": _changing("prompt"),
+    "label.moved": lambda entry: f"moved a label of {entry.tenant}'s prompt {entry.object}: {entry.reason}",
+    "variant.changed": _changing("variant"),
+    "route.changed": lambda entry: f"changed who answers {_kind_word(entry.object)} of {entry.tenant}: {entry.reason}",
+    "kinds.changed": lambda entry: f"changed {entry.tenant}'s kinds of query: {entry.reason}",
     "erasure.closed": lambda entry: f"closed erasure {entry.object[:8]} of {entry.tenant}: {entry.reason}",
 }
 
