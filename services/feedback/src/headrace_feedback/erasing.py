@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
+from uuid import UUID
 
 from headrace import topics
 from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
@@ -84,13 +86,39 @@ def meant_by(erasure: Erasure) -> Meant:
             return Meant(_OF_EXPIRED, _JUDGED_BEFORE, (int(tier), before))
 
 
+class Part(Protocol):
+    """What else of the log's schema goes: the tables of reviews, scores, runs, datasets."""
+
+    @property
+    def how(self) -> Mapping[str, str]:
+        """See Holdings.how: every store of the part."""
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """The tables that are written anew once rows of theirs are gone."""
+
+    async def remove(
+        self, connection: Connection, erasure: Erasure, names: Names, *, queries: Sequence[UUID]
+    ) -> Mapping[str, int]:
+        """See Holdings.remove. queries: the interactions that go now; what hangs on them goes too."""
+
+    async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
+        """See Holdings.left."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogHoldings:
-    """See headrace_stream.erasing.Holdings."""
+    """See headrace_stream.erasing.Holdings. parts: what hangs on the log, in tables of its own."""
 
     database: Database
     trimmer: Trimmer
-    how: dict[str, str] = field(default_factory=lambda: dict(HOW))
+    parts: tuple[Part, ...] = ()
+    own: dict[str, str] = field(default_factory=lambda: dict(HOW))
+
+    @property
+    def how(self) -> Mapping[str, str]:
+        """See Holdings.how."""
+        return {**self.own, **{store: how for part in self.parts for store, how in part.how.items()}}
 
     async def remove(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.remove. The queries' ids are buried, so that late feedback on them ends as erased too."""
@@ -104,7 +132,8 @@ class LogHoldings:
         if not isinstance(erasure.what, Expired):
             await bury(connection, tenant, [(Kind.QUERY, names.query(each)) for each in ids], until=erasure.until)
         by_id = "WHERE tenant = $1 AND query_id = ANY($2)"
-        removed = {
+        removed = await self._remove_parts(connection, erasure, names, queries=ids)
+        removed |= {
             JUDGEMENTS: await _delete(connection, f"DELETE FROM feedback {by_id}", tenant, ids),  # noqa: S608
             LINEAGE: await _delete(connection, f"DELETE FROM interaction_chunks {by_id}", tenant, ids),  # noqa: S608
             INTERACTIONS: await _delete(connection, f"DELETE FROM interactions {by_id}", tenant, ids),  # noqa: S608
@@ -118,23 +147,34 @@ class LogHoldings:
             )
         return removed
 
+    async def _remove_parts(
+        self, connection: Connection, erasure: Erasure, names: Names, *, queries: Sequence[UUID]
+    ) -> dict[str, int]:
+        removed: dict[str, int] = {}
+        for part in self.parts:
+            removed |= await part.remove(connection, erasure, names, queries=queries)
+        return removed
+
     async def clear(self, erasure: Erasure) -> Mapping[str, int]:
         """See Holdings.clear. Only an end user's own words are on the topic."""
-        await self.database.rewrite("interactions", "interaction_chunks", "feedback", "outbox")
+        tables = [table for part in self.parts for table in part.tables]
+        await self.database.rewrite("interactions", "interaction_chunks", "feedback", "outbox", *tables)
         if not isinstance(erasure.what, Subject):
             return {}
         try:
             topic = topics.FEEDBACK_SUBMITTED.name
             return {SUBMITTED: await self.trimmer.trim(topics.FEEDBACK_SUBMITTED, group_of("feedback", topic))}
         except CannotTrim:
-            self.how[SUBMITTED] = NOT_TRIMMED
+            self.own[SUBMITTED] = NOT_TRIMMED
             return {}
 
     async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.left."""
-        del names
         meant = meant_by(erasure)
-        left = {
+        left: dict[str, int] = {}
+        for part in self.parts:
+            left |= await part.left(connection, erasure, names)
+        left |= {
             INTERACTIONS: await connection.fetchval(
                 f"SELECT count(*) FROM interactions i WHERE i.tenant = $1 AND {meant.interactions}",  # noqa: S608
                 erasure.tenant,
