@@ -18,7 +18,7 @@ from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
-from headrace.query.v1.query_pb2 import Hop, Query
+from headrace.query.v1.query_pb2 import Hop, Query, Trial, TrialKind
 from headrace_embedder.chunking import DocumentChunker
 from headrace_embedder.consumers import ENVELOPE_BYTES, Consumers
 from headrace_embedder.domain import Chunk, Identity, Vector
@@ -145,6 +145,20 @@ async def test_a_query_gets_its_vector_and_keeps_the_rest(consumers: Consumers, 
     )
     assert embedder.soon == ["What?"]
     assert embedder.in_turn == []
+
+
+async def test_a_question_that_nobody_waits_for_lets_the_others_go_first(
+    consumers: Consumers, embedder: FakeEmbedder
+) -> None:
+    message = await sealed(consumers, query("What?"))
+    trial = Trial(run_id="r", case_id="c", kind=TrialKind.TRIAL_KIND_REPLAY, variant="shorter", variant_version="2")
+    message.query.trial.CopyFrom(trial)
+    delivery = delivered(message, topics.QUERY_REPLAYED, service="embedder", event_id=CAUSE, key="k", received_at=NOW)
+    (event,) = await consumers.on_trial(delivery)
+    assert (event.topic, event.key, event.tier) == (topics.QUERY_EMBEDDED, "k", Tier.TIER_2)
+    assert event.message.query.trial == trial
+    assert event.message.text == message.text
+    assert (embedder.soon, embedder.in_turn) == ([], ["What?"])
 
 
 async def test_what_is_sealed_is_opened_here_and_travels_on_sealed(

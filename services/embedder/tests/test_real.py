@@ -13,7 +13,7 @@ from headrace.document.v1.document_pb2 import Deletion, Document, DocumentClassi
 from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.privacy_pb2 import ProtectedText
 from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
-from headrace.query.v1.query_pb2 import Query
+from headrace.query.v1.query_pb2 import Query, Trial
 from headrace_embedder.app import open_app
 from headrace_embedder.settings import Settings
 from headrace_identity.testing import Issuer
@@ -82,6 +82,14 @@ async def test_a_query_comes_out_with_its_vector(address: str, key: str) -> None
     assert sum(number * number for number in Opener().reveal_vector(embedded.vector)) == pytest.approx(1, abs=1e-4)
     assert embedded.vector.dimensions == 384
     assert headers["ce_dataclassification"] == b"tier_1"
+
+
+async def test_a_trial_comes_out_as_one(address: str, key: str) -> None:
+    asked = Query(query_id=key, tenant="demo", trial=Trial(run_id="r", case_id="c", variant="v", variant_version="1"))
+    event = QueryClassified(query=asked, text=ProtectedText(plain="What?"), tier=privacy_pb2.TIER_1)
+    await send(address, topics.QUERY_REPLAYED.name, key, event.SerializeToString())
+    ((value, _),) = await read(address, topics.QUERY_EMBEDDED.name, key)
+    assert QueryEmbedded.FromString(value).query.trial == asked.trial
 
 
 async def test_a_document_and_its_deletion_come_out_in_order(address: str, key: str) -> None:

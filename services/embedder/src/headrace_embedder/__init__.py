@@ -1,7 +1,7 @@
 """The embedder: cuts documents into chunks and turns texts into vectors.
 
 Owns nothing: it keeps no state, and any number of instances may run.
-Consumes query.classified, document.classified, erasure.requested, erasure.verifying.
+Consumes query.classified, query.replayed, document.classified, erasure.requested, erasure.verifying.
 Emits query.embedded, document.embedded, erasure.applied, erasure.verified.
 Serves headrace.embedding.v1.EmbeddingService.
 """

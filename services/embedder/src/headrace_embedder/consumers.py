@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,14 @@ from headrace_telemetry.tracing import describe
 from opentelemetry.trace import get_current_span
 
 from headrace_embedder import translate
-from headrace_embedder.handlers import embed_document, embed_question
+from headrace_embedder.domain import Vector
+from headrace_embedder.handlers import embed_document, embed_question, embed_trial
 from headrace_embedder.ports import Chunker, Embedder
 
 #: What an event holds beside the chunks: the document's names and the record's headers, generously.
 ENVELOPE_BYTES = 64 * 1024
+#: Questions that nobody waits for, at the same time.
+TRIALS_IN_FLIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,24 @@ class Consumers:
         """Subscribes to queries and documents, and lets go of keys and vectors when somebody is erased."""
         forget_erased(bus, self.vault.forget, self.embedder.forget)
         bus.subscribe(topics.QUERY_CLASSIFIED, self.on_query, in_flight=queries_in_flight)
+        bus.subscribe(topics.QUERY_REPLAYED, self.on_trial, in_flight=TRIALS_IN_FLIGHT)
         bus.subscribe(topics.DOCUMENT_CLASSIFIED, self.on_document, in_flight=documents_in_flight)
 
     async def on_query(self, delivery: Delivery[QueryClassified]) -> Sequence[Event[Any]]:
         """query.classified → query.embedded. Raises Erased."""
+        return await self._on_question(delivery, embed_question)
+
+    async def on_trial(self, delivery: Delivery[QueryClassified]) -> Sequence[Event[Any]]:
+        """query.replayed → query.embedded, after the questions that somebody waits for. Raises Erased."""
+        return await self._on_question(delivery, embed_trial)
+
+    async def _on_question(
+        self, delivery: Delivery[QueryClassified], embed: Callable[[str, Embedder], Awaitable[Vector]]
+    ) -> Sequence[Event[Any]]:
         text = translate.question(delivery.message, await self.vault.opener_for(delivery.message))
         query_id = delivery.message.query.query_id
         describe(get_current_span(), {"headrace.query.id": query_id, "headrace.tier": text.tier.label})
-        vector = await embed_question(text.reveal(), embedder=self.embedder)
+        vector = await embed(text.reveal(), self.embedder)
         message = translate.query_embedded(
             delivery.message,
             vector,

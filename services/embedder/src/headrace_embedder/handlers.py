@@ -13,9 +13,14 @@ from headrace_embedder.ports import Chunker, Embedder
 FEW = 8
 
 
-async def embed_question(text: str, *, embedder: Embedder) -> Vector:
+async def embed_question(text: str, embedder: Embedder) -> Vector:
     """Embeds one question, before any documents that wait."""
     return (await embedder.embed_soon([text]))[0]
+
+
+async def embed_trial(text: str, embedder: Embedder) -> Vector:
+    """Embeds a question that nobody waits for, among the documents."""
+    return (await embedder.embed_in_turn([text]))[0]
 
 
 async def embed_texts(texts: Sequence[str], *, embedder: Embedder) -> Sequence[Vector]:
