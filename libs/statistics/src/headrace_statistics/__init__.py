@@ -8,6 +8,10 @@
     decide_all({"how-to": contrast(a, b), …})                     several kinds at once, corrected
     sentence(comparison, on="how-to questions")                   in words
     cohens_kappa(experts, judge), krippendorffs_alpha(items, …)   agreement beyond chance
+    answers_for_proportions(.6, .7)                               how many answers to plan for
+
+Two more have doors of their own: `headrace_statistics.judging` (votes of a judge with positions swapped, position bias,
+length-controlled win rate) and `headrace_statistics.sequential` (contrasts that may be looked at after every answer).
 
 All differences are of B less A. Everything is a pure function; what draws at random takes a seed. Formulas and their
 sources: docs/explanation/statistics.md.

@@ -124,7 +124,7 @@ def least_if_all_agree(n: int, disagreement_by_chance: float, *, confidence: flo
 
 
 def _kappa_variance(shares: Floats, weighting: Floats, kappa: float, by_chance: float) -> float:
-    """n times the asymptotic variance (Fleiss, Cohen and Everitt 1969, equation 14); 0 within rounding is 0."""
+    """n times the asymptotic variance of Fleiss, Cohen and Everitt; 0 within rounding is 0."""
     of_row, of_column = weighting @ shares.sum(axis=0), shares.sum(axis=1) @ weighting
     inner = weighting - np.add.outer(of_row, of_column) * (1 - kappa)
     spread = float((shares * inner**2).sum()) - (kappa - by_chance * (1 - kappa)) ** 2

@@ -51,7 +51,7 @@ class Judged:
     def outcome(self) -> Winner:
         """A or B where the majority of both orders says so; else SAME: what turns with the order is no win.
 
-        Source: L. Zheng and others, Judging LLM-as-a-judge with MT-Bench and Chatbot Arena. NeurIPS 2023, 3.4.
+        Source: L. Zheng and others, Judging LLM-as-a-judge with MT-Bench and Chatbot Arena. NeurIPS 2023.
         """
         leaning = _majority(self.a_first), -_majority(self.b_first)
         return {(1, 1): Winner.A, (-1, -1): Winner.B}.get(leaning, Winner.SAME)

@@ -16,7 +16,7 @@ from headrace_statistics.interval import normal_quantile, t_quantile
 def answers_for_proportions(a: float, b: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
     """Answers that each side needs to tell a share of `b` from one of `a` (0 to 1), on independent answers.
 
-    Source: J. L. Fleiss, Statistical Methods for Rates and Proportions (2nd ed. 1981), formula 3.14, without the
+    Source: J. L. Fleiss, Statistical Methods for Rates and Proportions (2nd ed. 1981), ch. 3, without the
     correction for continuity. ValueError where a = b.
     """
     if not (0 <= a <= 1 and 0 <= b <= 1 and a != b):
@@ -44,7 +44,7 @@ def pairs_for_proportions(only_a: float, only_b: float, *, confidence: float = 0
 def answers_for_means(difference: float, deviation: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
     """Answers that each side needs to tell means that differ by `difference`, of values with a standard `deviation`.
 
-    By the power of the two-sample t test itself (J. Cohen, Statistical Power Analysis, 2nd ed. 1988, 2.3).
+    By the power of the two-sample t test itself (J. Cohen, Statistical Power Analysis, 2nd ed. 1988, ch. 2).
     """
     effect = _effect(difference, deviation)
     return _smallest(
@@ -57,7 +57,7 @@ def answers_for_means(difference: float, deviation: float, *, confidence: float 
 def pairs_for_means(difference: float, deviation: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
     """Questions that both must answer; `deviation` is that of the differences, question by question.
 
-    By the power of the paired t test itself (J. Cohen, Statistical Power Analysis, 2nd ed. 1988, 2.3.5).
+    By the power of the paired t test itself (J. Cohen, Statistical Power Analysis, 2nd ed. 1988, ch. 2).
     """
     effect = _effect(difference, deviation)
     return _smallest(
