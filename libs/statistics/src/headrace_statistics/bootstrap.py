@@ -162,9 +162,9 @@ def contrast_of_quantiles(a: Sequence[float], b: Sequence[float], *, quantile: f
     """The same quantile (.5, .95) of B less that of A, of independent answers: for latencies, whose mean says little.
 
     A quantile is the smallest value with at least that share at or below it. BCa of 4,000 draws, each of which is
-    exact: the k-th smallest of n values drawn again is the value at rank ⌈n·U⌉ with U of Beta(k, n − k + 1), since that is
-    how the k-th smallest of n uniform numbers lies. Raises TooFew where fewer than 5 values lie beyond the quantile, on
-    either side (so the .95 needs 100).
+    exact: the k-th smallest of n values drawn again is the value at rank ⌈n·U⌉ with U of Beta(k, n − k + 1), since
+    that is how the k-th smallest of n uniform numbers lies. Raises TooFew where fewer than 5 values lie beyond the
+    quantile, on either side (so the .95 needs 100).
     """
     ours, theirs = (_sorted(side, quantile) for side in (a, b))
     draw = np.random.default_rng(seed)
