@@ -13,6 +13,7 @@ where a tenant has one kind.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -234,6 +235,14 @@ def _softmax(logits: Matrix) -> Matrix:
 def texts_of(kinds: Sequence[Kind]) -> list[str]:
     """What is embedded to learn these kinds, in order: each kind's examples, then the background."""
     return [*(example for kind in kinds for example in kind.examples), *BACKGROUND]
+
+
+def hash_of(texts: Sequence[str]) -> bytes:
+    """SHA-256 over texts, by which vectors are known to be of these and no others."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(len(text.encode()).to_bytes(4, "big") + text.encode())
+    return digest.digest()
 
 
 def learn_from(kinds: Sequence[Kind], vectors: Matrix) -> tuple[Recogniser, list[Quality]]:
