@@ -128,15 +128,23 @@ def test_a_verdict_is_drawn_from_it_as_from_any_other() -> None:
 def test_what_cannot_be_resampled_is_said_so() -> None:
     with pytest.raises(TooFew, match="9 groups"):
         grouped_mean_interval(Grouped((1.0,) * 9, (1,) * 9), seed=1)
-    with pytest.raises(TooFew, match="alike"):
-        grouped_mean_interval(Grouped((2.0, 4.0) * 10, (1, 2) * 10), seed=1)
     with pytest.raises(TooFew, match="beyond"):
         quantile_interval([float(value) for value in range(99)], quantile=0.95, seed=1)
     assert quantile_interval([float(value) for value in range(100)], quantile=0.95, seed=1).estimate == 94
 
 
-def test_many_that_are_alike_are_believed() -> None:
-    assert grouped_mean_interval(Grouped((1.0,) * 30, (1,) * 30), seed=1).half_width == 0
+def test_conversations_that_are_all_alike_are_no_certainty() -> None:
+    alike, varied = Grouped((0.1, 0.2) * 20, (1, 2) * 20), Grouped((0.0, 1.0) * 20, (1,) * 40)
+    own = grouped_mean_interval(alike, seed=1).half_width
+    assert own == pytest.approx(1 - 0.025 ** (1 / 40))
+    assert decide(contrast_of_groups(alike, alike, seed=1), least=0.02).winner is Winner.UNDECIDED
+    mixed, other = (contrast_of_groups(*sides, seed=1).interval(0.95) for sides in ((alike, varied), (varied, alike)))
+    assert mixed == other.mirrored()
+    assert mixed.half_width > grouped_mean_interval(varied, seed=1).half_width
+    assert contrast_of_groups(alike, varied, seed=1).n_b == 40
+
+
+def test_a_quantile_of_values_that_are_all_alike_is_that_value() -> None:
     assert quantile_interval([1.0] * 100, quantile=0.5, seed=1).half_width == 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace_statistics.interval import Interval, normal_quantile
+from headrace_statistics.means import ROUNDING
 from headrace_statistics.proportions import Proportion, proportion_interval
 
 Floats = NDArray[np.float64]
@@ -86,8 +87,9 @@ def kappa_of_table(
     """Cohen's kappa of a square table of counts; ordered labels (rows and columns in order) may be weighted.
 
     The interval is the estimate ± z standard errors of the non-null asymptotic variance, cut at ±1. Where that
-    variance is 0 (both always agreed) it would claim certainty from a handful: the lower end then takes Wilson's
-    lower end of n of n equal.
+    variance is 0 it would claim certainty from a handful. Both always agreed: the lower end takes Wilson's lower end
+    of n of n equal. One always said the same (kappa is 0): the variance is that of the table with half a count more
+    in each cell.
 
     Sources: J. Cohen, Educational and Psychological Measurement 20 (1960), 37–46; weighted: Psychological Bulletin 70
     (1968), 213–220. Variance: J. L. Fleiss, J. Cohen, B. S. Everitt, Psychological Bulletin 72 (1969), 323–327.
@@ -98,13 +100,16 @@ def kappa_of_table(
         return Agreement(None, None, 0, NOTHING_TWICE)
     raw = proportion_interval(Proportion(int(np.trace(counts)), n), confidence=confidence)
     shares, weighting = counts / n, weights_of(len(counts), weights)
-    by_chance = float(shares.sum(axis=1) @ weighting @ shares.sum(axis=0))
+    kappa, by_chance = _kappa(shares, weighting)
     if math.isclose(by_chance, 1.0):
         return Agreement(None, raw, n, ONE_CLASS)
-    kappa = (float((shares * weighting).sum()) - by_chance) / (1 - by_chance)
-    reach = normal_quantile(confidence) * math.sqrt(_kappa_variance(shares, weighting, kappa, by_chance) / n)
-    low = kappa - reach if reach > 0 else least_if_all_agree(n, 1 - by_chance, confidence=confidence)
-    return Agreement(Interval(kappa, min(low, kappa), kappa + reach, confidence).clipped(-1, 1), raw, n)
+    if math.isclose(kappa, 1.0):
+        low = least_if_all_agree(n, 1 - by_chance, confidence=confidence)
+        return Agreement(Interval(1.0, low, 1.0, confidence).clipped(-1, 1), raw, n)
+    # One who always says the same leaves no variance, nor would it on a million: half a count in each cell brings some.
+    variance = _kappa_variance(shares, weighting) or _kappa_variance(_smoothed(counts), weighting)
+    reach = normal_quantile(confidence) * math.sqrt(variance / n)
+    return Agreement(Interval(kappa, kappa - reach, kappa + reach, confidence).clipped(-1, 1), raw, n)
 
 
 def weights_of(size: int, weights: Weights) -> Floats:
@@ -123,12 +128,24 @@ def least_if_all_agree(n: int, disagreement_by_chance: float, *, confidence: flo
     return 1 - (1 - equal) / disagreement_by_chance
 
 
-def _kappa_variance(shares: Floats, weighting: Floats, kappa: float, by_chance: float) -> float:
+def _kappa(shares: Floats, weighting: Floats) -> tuple[float, float]:
+    """Kappa, and the agreement that chance would give; where that is all there can be, kappa is 1 and means nothing."""
+    by_chance = float(shares.sum(axis=1) @ weighting @ shares.sum(axis=0))
+    room = 1 - by_chance
+    return (1 - (1 - float((shares * weighting).sum())) / room if room > ROUNDING else 1.0), by_chance
+
+
+def _kappa_variance(shares: Floats, weighting: Floats) -> float:
     """n times the asymptotic variance of Fleiss, Cohen and Everitt; 0 within rounding is 0."""
+    kappa, by_chance = _kappa(shares, weighting)
     of_row, of_column = weighting @ shares.sum(axis=0), shares.sum(axis=1) @ weighting
     inner = weighting - np.add.outer(of_row, of_column) * (1 - kappa)
     spread = float((shares * inner**2).sum()) - (kappa - by_chance * (1 - kappa)) ** 2
-    return spread / (1 - by_chance) ** 2 if spread > 1e-12 else 0.0
+    return spread / (1 - by_chance) ** 2 if spread > ROUNDING else 0.0
+
+
+def _smoothed(counts: NDArray[np.int64]) -> Floats:
+    return np.asarray((counts + 0.5) / (counts + 0.5).sum())
 
 
 def _square(table: Sequence[Sequence[int]]) -> NDArray[np.int64]:

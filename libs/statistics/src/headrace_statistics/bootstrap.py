@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 from headrace_statistics.comparing import Contrast, Counted, Method
 from headrace_statistics.errors import TooFew
 from headrace_statistics.interval import Interval, t_quantile
-from headrace_statistics.means import ALIKE
+from headrace_statistics.means import ROUNDING, alike_reach
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,7 @@ class Grouped:
 
     sums: tuple[float, ...]
     sizes: tuple[int, ...]
+    span: float = 1.0
 
     def __post_init__(self) -> None:
         if (
@@ -48,12 +49,14 @@ class Grouped:
             raise ValueError("each group has a finite sum and a size of at least 1")
 
     @classmethod
-    def of(cls, values: Sequence[float], groups: Sequence[Hashable]) -> Grouped:
+    def of(cls, values: Sequence[float], groups: Sequence[Hashable], *, span: float = 1.0) -> Grouped:
         """Sum them; `groups` names the group of each value."""
         members: dict[Hashable, list[float]] = {}
         for value, group in zip(values, groups, strict=True):
             members.setdefault(group, []).append(value)
-        return cls(tuple(math.fsum(each) for each in members.values()), tuple(len(each) for each in members.values()))
+        return cls(
+            tuple(math.fsum(each) for each in members.values()), tuple(len(each) for each in members.values()), span
+        )
 
     @property
     def n(self) -> int:
@@ -64,6 +67,11 @@ class Grouped:
     def mean(self) -> float:
         """Of all values, each counted once, whatever its group."""
         return math.fsum(self.sums) / self.n
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether the groups' means do not differ, but for rounding."""
+        return bool(np.ptp(np.divide(self.sums, self.sizes)) <= ROUNDING * (1 + abs(self.mean)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +106,50 @@ class Resampled:
         return float(ndtr(self.bias + moved / (1 - self.acceleration * moved)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Groups whose means are all alike, of which drawing again can make nothing."""
+
+    mean: float
+    groups: int
+    span: float
+    n_a: int
+    n_b: int
+    counted: Counted = "pairs"
+    method: Method = "bca_bootstrap"
+
+    def interval(self, confidence: float) -> Interval:
+        reach = alike_reach(self.groups, self.span, confidence=confidence)
+        return Interval(self.mean, self.mean - reach, self.mean + reach, confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Two sides each with an interval of its own, where the groups of one are all alike: the reaches are squared and
+    added.
+    """
+
+    a: Contrast
+    b: Contrast
+    counted: Counted = "answers"
+    method: Method = "bca_bootstrap"
+
+    @property
+    def n_a(self) -> int:
+        return self.a.n_a
+
+    @property
+    def n_b(self) -> int:
+        return self.b.n_b
+
+    def interval(self, confidence: float) -> Interval:
+        a, b = self.a.interval(confidence), self.b.interval(confidence)
+        estimate = b.estimate - a.estimate
+        down = math.hypot(b.estimate - b.low, a.high - a.estimate)
+        up = math.hypot(b.high - b.estimate, a.estimate - a.low)
+        return Interval(estimate, estimate - down, estimate + up, confidence)
+
+
 def bias_of(estimate: float, draws: Floats) -> float:
     """Efron's z₀: how far the draws' median lies off the estimate. Draws that equal it count half to each side."""
     # Half a draw keeps it finite where all draws lie to one side.
@@ -127,8 +179,8 @@ def grouped_mean_interval(sample: Grouped, *, seed: int, confidence: float = 0.9
     """The mean of values that hang together in groups, with whole groups drawn again (BCa of 4,000
     draws, stretched for few groups).
 
-    Source: A. C. Davison, D. V. Hinkley, Bootstrap Methods and their Application (1997), 3.8. Raises TooFew of fewer
-    than 10 groups, or of fewer than 30 that are all alike.
+    Source: A. C. Davison, D. V. Hinkley, Bootstrap Methods and their Application (1997), 3.8. Where all
+    groups are alike: `alike_reach` of the groups. Raises TooFew of fewer than 10 groups.
     """
     return contrast_of_grouped_pairs(sample, seed=seed).interval(confidence)
 
@@ -138,10 +190,12 @@ def contrast_of_grouped_pairs(differences: Grouped, *, seed: int) -> Contrast:
 
     As `grouped_mean_interval`, and raises what it raises.
     """
-    _check_groups(differences, differences)
+    _check_groups(differences)
+    n = differences.n
+    if differences.is_alike:
+        return _Alike(differences.mean, len(differences.sums), differences.span, n, n)
     draws = _drawn_means(differences, np.random.default_rng(seed))
     left_out = _means_without_one(differences)
-    n = differences.n
     return corrected(differences.mean, draws, [left_out], n_a=n, n_b=n, counted="pairs")
 
 
@@ -150,8 +204,10 @@ def contrast_of_groups(a: Grouped, b: Grouped, *, seed: int) -> Contrast:
 
     As `grouped_mean_interval`, and raises what it raises.
     """
-    for side, other in ((a, b), (b, a)):
-        _check_groups(side, other)
+    _check_groups(a)
+    _check_groups(b)
+    if a.is_alike or b.is_alike:
+        return _Apart(contrast_of_grouped_pairs(a, seed=seed), contrast_of_grouped_pairs(b, seed=seed))
     draw = np.random.default_rng(seed)
     draws = -_drawn_means(a, draw) + _drawn_means(b, draw)
     left_out = [b.mean - _means_without_one(a), _means_without_one(b) - a.mean]
@@ -205,15 +261,9 @@ def _of_quantiles(estimate: float, draws: Floats, left_out: Sequence[Floats], *,
     return Resampled(estimate, np.sort(draws), bias, acceleration, math.inf, n_a, n_b)
 
 
-def _check_groups(sample: Grouped, other: Grouped) -> None:
+def _check_groups(sample: Grouped) -> None:
     if len(sample.sums) < FEWEST_GROUPS:
         raise TooFew(f"{len(sample.sums)} groups: resampling them needs {FEWEST_GROUPS}")
-    if len(sample.sums) < ALIKE and _alike(sample) and _alike(other):
-        raise TooFew(f"{len(sample.sums)} groups that are all alike")
-
-
-def _alike(sample: Grouped) -> bool:
-    return bool(np.ptp(np.divide(sample.sums, sample.sizes)) == 0)
 
 
 def _drawn_means(sample: Grouped, draw: np.random.Generator) -> Floats:

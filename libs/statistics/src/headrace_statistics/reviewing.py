@@ -77,11 +77,12 @@ def resampled_kappa(
 ) -> Agreement:
     """`kappa_of_table` with a bootstrap's interval (BCa of 4,000 draws), for small samples of 10 or more.
 
-    A draw that is undefined proves nothing and counts as 0. Where both always agreed it is what `kappa_of_table` gives.
+    A draw that is undefined proves nothing and counts as 0. Where both always agreed, or one
+    of them always said the same, drawing again changes nothing, and it is what `kappa_of_table` gives.
     """
     plain = kappa_of_table(table, weights=weights, confidence=confidence)
     counts = np.asarray(table, dtype=np.int64)
-    if plain.coefficient is None or plain.raw is None or plain.coefficient.estimate == 1:
+    if plain.coefficient is None or plain.raw is None or plain.coefficient.estimate == 1 or _one_sided(counts):
         return plain
     size = len(counts)
     weighting = weights_of(size, weights)
@@ -92,6 +93,11 @@ def resampled_kappa(
         return _ratio(1 - (shares * weighting).sum(axis=(1, 2)), 1 - by_chance)
 
     return _resampled(kappa, counts.ravel(), seed=seed, raw=plain.raw, confidence=confidence)
+
+
+def _one_sided(counts: Counts) -> bool:
+    """Whether one of the two gave a single label throughout."""
+    return any(np.count_nonzero(counts.sum(axis=axis)) == 1 for axis in (0, 1))
 
 
 def _resampled(
