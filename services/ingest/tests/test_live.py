@@ -10,24 +10,29 @@ from headrace.query.v1 import service_pb2
 from headrace.query.v1.answer_pb2 import AnswerChunk, Citation
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
 from headrace_ingest.live import ANSWER, FIRST_CHUNK, GENERATION, REMEMBERED, Live
+from headrace_ingest.reading import Reader
 from headrace_privacy import Erased, Owner, Text, Tier
 from headrace_privacy.memory import MemoryKeyring
+from headrace_runtime.errors import Denied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingest.tests.makers import answer, chunk, open_vault
 
 TENANT, QUERY = "demo", "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
+PRODUCT = Reader("product", "", Tier.TIER_2)
 
 
 def piece(index: int, text: str | None = None, generation: str = "one") -> AnswerChunk:
     return chunk(TENANT, QUERY, generation, index, text)
 
 
-async def seen(live: Live, after: int = 0, query_id: str = QUERY) -> list[service_pb2.Update]:
+async def seen(
+    live: Live, after: int = 0, query_id: str = QUERY, *, reader: Reader = PRODUCT
+) -> list[service_pb2.Update]:
     """What there is to see now."""
     updates = []
-    async for update in live.updates(TENANT, query_id, after=after, patience=0.01):
+    async for update in live.updates(TENANT, query_id, reader=reader, after=after, patience=0.01):
         if update is None:
             return updates
         updates.append(update)
@@ -75,7 +80,7 @@ async def test_a_watch_goes_on_after_the_number_it_names(after: int) -> None:
 
 async def test_a_watch_sees_what_comes_while_it_waits() -> None:
     live = Live(open_vault())
-    updates = live.updates(TENANT, QUERY, after=0, patience=5)
+    updates = live.updates(TENANT, QUERY, reader=PRODUCT, after=0, patience=5)
     waiting = asyncio.create_task(next_one(updates))
     await asyncio.sleep(0.01)
     await live.show_chunk(piece(0, "Now."))
@@ -144,7 +149,7 @@ async def test_the_oldest_query_is_forgotten() -> None:
 async def test_a_watcher_outlives_that_its_query_is_forgotten() -> None:
     live = Live(open_vault())
     await live.show_chunk(piece(0))
-    updates = live.updates(TENANT, QUERY, after=0, patience=0.01)
+    updates = live.updates(TENANT, QUERY, reader=PRODUCT, after=0, patience=0.01)
     assert (await next_one(updates)).sequence == FIRST_CHUNK
     for number in range(REMEMBERED):
         live.note(TENANT, str(number), service_pb2.STAGE_ACCEPTED)
@@ -214,3 +219,31 @@ async def test_a_numbering_that_forgets_the_generation_is_caught() -> None:
             await live.show_chunk(part)
         kinds.append([update.text for update in await seen(live) if update.text])
     assert kinds == [["Old", "New"], ["Old"]]
+
+
+@pytest.mark.parametrize(
+    ("tier", "reader", "kinds"),
+    [
+        (Tier.TIER_2, PRODUCT, ["text", "answer"]),
+        (Tier.TIER_1, Reader("developer", "dana", Tier.TIER_1), ["answer"]),
+        (Tier.TIER_2, Reader("developer", "user-1", Tier.TIER_1), ["answer"]),
+        (Tier.TIER_2, Reader("developer", "dana", Tier.TIER_1), "the role developer"),
+        (Tier.TIER_2, Reader("developer", "", Tier.TIER_1), "the role developer"),
+    ],
+)
+async def test_only_the_asker_sees_an_answer_above_what_the_policy_opens(
+    tier: Tier, reader: Reader, kinds: list[str] | str
+) -> None:
+    """A sealed piece may be of any tier, so who may not see all of them waits for the whole answer."""
+    vault = open_vault()
+    live, seal = Live(vault), await vault.seal_for(Owner.subject(TENANT, "user-1"))
+    part, said = piece(1), answer(TENANT, QUERY)
+    part.text.CopyFrom(seal.protect(Text("It binds.", Tier.TIER_2)))
+    said.tier, said.query.subject = int(tier), "user-1"  # type: ignore[assignment]
+    await live.show_chunk(part)
+    await live.show_answer(said)
+    if isinstance(kinds, str):
+        with pytest.raises(Denied, match=kinds):
+            await seen(live, reader=reader)
+    else:
+        assert [update.WhichOneof("update") for update in await seen(live, reader=reader)] == kinds

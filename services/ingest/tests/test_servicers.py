@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -443,3 +444,33 @@ async def test_nobody_is_answered_from_more_than_their_role_may_see(
         queries = service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]
         await queries.Submit(service_pb2.SubmitRequest(question=question(tenant, max_document_tier=asked)))
     assert door.bus.published[-1].message.max_document_tier == granted
+
+
+@pytest.mark.parametrize(
+    ("role", "subject", "is_shown"),
+    [
+        ("product", "user-1", True),
+        ("product", "", True),
+        ("developer", "dana", False),
+        ("developer", "user-1", True),
+    ],
+)
+async def test_an_answer_above_what_the_policy_opens_is_the_askers_alone(
+    door: Door, tenant: str, role: str, subject: str, is_shown: bool
+) -> None:
+    """By whichever way it is asked for: found, watched, or asked for once more by its id."""
+    query_id, said = await door.submitted(tenant), answer(tenant, "")
+    said.tier, said.query.query_id, said.query.subject = 3, query_id, "user-1"  # type: ignore[assignment]
+    await handlers.end_query(arrived(said), store=door.store, vault=door.vault)
+    asked = question(tenant, query_id=query_id)
+    async with open_channel(door.address, ISSUER.credentials(role, tenant=tenant, subject=subject)) as channel:
+        queries = service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]
+        get = service_pb2.GetRequest(tenant=tenant, query_id=query_id)
+        watch = service_pb2.WatchRequest(tenant=tenant, query_id=query_id)
+        streams = [queries.Watch(watch, timeout=10), queries.Ask(service_pb2.AskRequest(question=asked), timeout=10)]
+        for stream in streams:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                [each async for each in stream]
+        codes = [await call.code() for call in (queries.Get(get), *streams)]
+    expected = grpc.StatusCode.OK if is_shown else grpc.StatusCode.PERMISSION_DENIED
+    assert codes == [expected] * 3

@@ -16,6 +16,7 @@ from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted
 from headrace_privacy import Vault
 
 from headrace_ingest import translate
+from headrace_ingest.reading import Reader
 
 # How many queries are remembered; the oldest is forgotten first.
 REMEMBERED = 2_000
@@ -48,6 +49,13 @@ class _Stream:
         self.changed = asyncio.Event()
 
 
+def _shows(seen: Seen, reader: Reader) -> bool:
+    """Raises Denied for an answer that is not the reader's to see."""
+    if isinstance(seen, AnswerCompleted):
+        reader.check(seen)
+    return not isinstance(seen, AnswerChunk) or reader.sees(seen)
+
+
 class Live:
     """The updates of recent queries. They are opened for each watcher, and nothing is held in the clear."""
 
@@ -76,11 +84,11 @@ class Live:
         self._stream(message.query.tenant, message.query.query_id).add(ANSWER, message)
 
     async def updates(
-        self, tenant: str, query_id: str, *, after: int, patience: float
+        self, tenant: str, query_id: str, *, reader: Reader, after: int, patience: float
     ) -> AsyncIterator[service_pb2.Update | None]:
         """Yields the updates after a sequence number as they come; None when nothing came for `patience` seconds.
 
-        Raises Erased when whoever asked is erased.
+        Raises Erased when whoever asked is erased, Denied for an answer that is not the reader's to see.
         """
         position, watched = 0, None
         while True:
@@ -92,7 +100,8 @@ class Live:
                 position += 1
                 if sequence > after:
                     after = sequence
-                    yield await self._opened(sequence, seen)
+                    if _shows(seen, reader):
+                        yield await self._opened(sequence, seen)
             if stream.changed is not changed:
                 continue
             try:

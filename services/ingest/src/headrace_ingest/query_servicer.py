@@ -15,7 +15,7 @@ from headrace.query.v1.events_pb2 import QuerySubmitted
 from headrace_identity import current_principal
 from headrace_privacy import Erased, Tier, Vault
 from headrace_privacy.policy import Policy
-from headrace_runtime.errors import Aborted, Denied, NotFound
+from headrace_runtime.errors import Aborted, NotFound
 from headrace_stream import Event
 from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry import trace
@@ -25,6 +25,7 @@ from headrace_ingest.checks import check_query, check_tenant
 from headrace_ingest.domain import QueryRecord, QueryState
 from headrace_ingest.live import ANSWER, Live
 from headrace_ingest.ports import Clock, Publish, Store
+from headrace_ingest.reading import Reader, reader_of
 from headrace_ingest.tombstones import refuse_erased_query
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -98,17 +99,14 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
             await refuse_erased_query(question.tenant, UUID(question.query_id), store=self._store)
         query_id = str(UUID(question.query_id))
         describe(trace.get_current_span(), {"headrace.query.id": query_id, "headrace.tenant": question.tenant})
-        message = translate.submitted(question, query_id=query_id, clearance=self._clearance(), now=self._clock())
+        clearance = self._reader().clearance
+        message = translate.submitted(question, query_id=query_id, clearance=clearance, now=self._clock())
         await self._publish(_event(message))
         return query_id
 
-    def _clearance(self) -> Tier:
-        """The strictest tier that the caller may be answered from. Raises Denied for a role that none is."""
-        role = current_principal().role
-        clearance = self._policy.clearance(role)
-        if clearance is None:
-            raise Denied(f"the policy answers nothing to the role {role}")
-        return clearance
+    def _reader(self) -> Reader:
+        """The caller, and up to which tier it may be answered. Raises Denied for a role that is not."""
+        return reader_of(current_principal(), self._policy)
 
     async def _find(self, tenant: str, query_id: str) -> QueryRecord:
         """Finds a query, waiting a little for one that the bus has and no instance of ingest has recorded yet."""
@@ -121,9 +119,13 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
         raise NotFound("query", query_id)
 
     async def _updates(self, tenant: str, query_id: str, *, after: int) -> AsyncIterator[service_pb2.Update]:
-        """Yields updates up to the answer. Raises Aborted when the query was given up on, NotFound when erased."""
+        """Yields updates up to the answer.
+
+        Raises Aborted when the query was given up on, NotFound when erased, Denied when it is not the caller's to read.
+        """
+        reader = self._reader()
         try:
-            async for update in self._live.updates(tenant, query_id, after=after, patience=LOOK_SECONDS):
+            async for update in self._live.updates(tenant, query_id, reader=reader, after=after, patience=LOOK_SECONDS):
                 found = update or await self._ended(tenant, query_id)
                 if found is not None:
                     yield found
@@ -143,8 +145,9 @@ class QueryServicer(service_pb2_grpc.QueryServiceServicer):
         return service_pb2.Update(sequence=ANSWER, answer=await self._answer(record.answer))
 
     async def _answer(self, serialized: bytes) -> Answer:
-        """Opens an answer. Raises Erased."""
+        """Opens an answer. Raises Erased, Denied."""
         message = AnswerCompleted.FromString(serialized)
+        self._reader().check(message)
         return translate.answer_of(message, await self._vault.opener_for(message))
 
 
