@@ -32,8 +32,9 @@ BATCH = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """Values summed by group (conversation, document, person): each group's sum and how many values it had, at least
-    1.
+    """Values summed by group (conversation, document, person): each group's sum, and of how many values (at least 1).
+
+    `span` is as in `Moments`: how far two values can lie apart at all, asked for where all groups are alike.
     """
 
     sums: tuple[float, ...]
