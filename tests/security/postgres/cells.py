@@ -80,6 +80,17 @@ ALLOWED: dict[str, Cell] = {
     "feedback.interactions": Cell("SID", "S", tiered=True),
     "feedback.interaction_chunks": Cell("SID", "S", tiered=True),
     "feedback.feedback": Cell("SIUD", "S", tiered=True, values={"kind": "'thumb'", "query_id": "gen_random_uuid()"}),
+    "feedback.evaluation_settings": Cell("SIU", values={"share": "0.5", "judged_share": "0.5"}),
+    "feedback.evaluation_tasks": Cell("SIUD", scope="all"),
+    "feedback.scores": Cell("SID", "S", tiered=True),
+    "feedback.pair_scores": Cell(
+        "SID",
+        "S",
+        tiered=True,
+        values={"outcome": "'same'", "preference": "0.5", "a_first": "'{}'", "b_first": "'{}'"},
+    ),
+    "feedback.judges": Cell("SI", values={"mode": "'single'", "votes": "1", "max_output_tokens": "16"}),
+    "feedback.calibrations": Cell("SI", values={"state": "'below'"}),
     "traces.applied_migrations": _NOBODYS,
     "traces.spans": Cell("SID", scope="all"),
 }

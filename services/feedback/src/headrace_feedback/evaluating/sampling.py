@@ -14,8 +14,8 @@ HELD_OUT_FROM = 0.5
 def drawn(what: Draw, tenant: str, identity: str) -> float:
     """Returns a number in [0, 1), evenly spread over ids: the first 8 bytes of SHA-256 over what, tenant and id.
 
-    The three are joined by a unit separator (U+001F), which none of them holds; the bytes are read big-endian and divided
-    by 2^64. An id is in a share when its number is below the share.
+    The three are joined by a unit separator (U+001F), which none of them holds; the bytes are read big-endian and
+    divided by 2^64. An id is in a share when its number is below the share.
     """
     digest = hashlib.sha256("\x1f".join((what, tenant, identity)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
