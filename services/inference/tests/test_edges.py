@@ -23,9 +23,13 @@ from headrace_identity import Principal
 from headrace_identity.principal import acting_as
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.memory import MemoryAnswers, MemoryGate, ScriptedModel
+from headrace_inference.adapters.memory_routes import MemoryAnswerers, MemoryEmbedder, MemoryRouteBooks, MemorySpending
 from headrace_inference.adapters.traced import TracedModel
 from headrace_inference.consumers import Consumer
-from headrace_inference.domain import Decoding, Turn
+from headrace_inference.domain import Decoding, Turn, Versioned
+from headrace_inference.route_choosing import Answerer, Router
+from headrace_inference.route_tables import RouteTables
+from headrace_inference.routing import Standing
 from headrace_inference.servicer import InferenceServicer
 from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, Vault, is_sealed
 from headrace_privacy.memory import MemoryKeyring
@@ -66,15 +70,21 @@ class House:
     def __init__(self, model: Any, *, gate: MemoryGate | None = None) -> None:
         self.keyring, self.gate = MemoryKeyring(), gate or MemoryGate()
         self.answers, self.bus, self.ledger = MemoryAnswers(), MemoryBus(), cast(Any, MemoryLedger())
+        self.vault = Vault(self.keyring, clock=time.monotonic)
+        self.variant = read_catalogue().variant(DEFAULT)
+        self.answerers = {DEFAULT: Answerer(self.variant, model, self.gate, "local")}
+        self.standings: dict[Versioned, Standing] = {}
+        self.books, self.embedder, self.spending = MemoryRouteBooks(), MemoryEmbedder(), MemorySpending()
+        self.tables = RouteTables(self.books, self.embedder, time.monotonic, lambda: NOW)
+        answerers = MemoryAnswerers(self.answerers, self.standings)
+        self.router = Router(self.tables, answerers, self.spending, DEFAULT, lambda: NOW)
         self.consumer = Consumer(
             ledger=self.ledger,
             answers_on=lambda unit: self.answers,
             index=self.answers,
             publisher=self.bus,
-            model=model,
-            gate=self.gate,
-            vault=Vault(self.keyring, clock=time.monotonic),
-            variant=read_catalogue().variant(DEFAULT),
+            router=self.router,
+            vault=self.vault,
             new_id=uuid4,
             now=lambda: NOW,
         )
@@ -308,4 +318,4 @@ async def test_a_call_that_makes_no_sense_names_each_field(
 def test_nothing_that_holds_text_prints_it() -> None:
     turn = Turn("user", "my secret")
     assert "secret" not in repr(turn)
-    assert "secret" not in repr(House(ScriptedModel("")).consumer.variant.prompt.key)
+    assert "secret" not in repr(House(ScriptedModel("")).variant.prompt.key)

@@ -45,7 +45,7 @@ async def test_the_first_answer_to_commit_wins(store: Database) -> None:
     for tenant in ("a", "a", "b"):
         async with store.transaction(tenant=tenant) as connection:
             answers = PostgresAnswers(connection)
-            added.append(await answers.add(tenant, query, ANSWER, event_id=uuid4(), variant=variant, at=NOW))
+            added.append(await answers.add(tenant, query, ANSWER, event_id=uuid4(), variant=variant.key, at=NOW))
     assert added == [True, False, True]
     index = PostgresAnswerIndex(store)
     assert await index.is_answered("a", query)
@@ -55,7 +55,7 @@ async def test_the_first_answer_to_commit_wins(store: Database) -> None:
 async def test_a_tenant_sees_its_own_answers_only(store: Database) -> None:
     query, variant = uuid4(), read_catalogue().variant(DEFAULT)
     async with store.transaction(tenant="mine") as connection:
-        await PostgresAnswers(connection).add("mine", query, ANSWER, event_id=uuid4(), variant=variant, at=NOW)
+        await PostgresAnswers(connection).add("mine", query, ANSWER, event_id=uuid4(), variant=variant.key, at=NOW)
     async with store.transaction(tenant="theirs") as connection:
         assert await connection.fetchval("SELECT count(*) FROM answers") == 0
     async with store.transaction() as connection:

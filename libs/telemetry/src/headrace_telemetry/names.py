@@ -68,6 +68,9 @@ Attribute = Literal[
     "headrace.findings",  # how many places detection fired at
     "headrace.vector_search",  # hnsw or exact
     "headrace.variant",  # name and version of the variant
+    "headrace.kind",  # what kind of query it is, by the tenant's name for it
+    "headrace.routing",  # why its variant answers: share, conversation, fallback, default, trial
+    "headrace.outcome",  # how a trial ended: its grounding, failed or withheld
     "headrace.attempt",  # how often this event was tried, from 1
     "headrace.duplicate",  # the event had taken effect before
     "headrace.erased",  # the event was dropped: what it is about is erased
@@ -99,4 +102,6 @@ MetricName = Literal[
     "gen_ai.server.time_to_first_token",
     # Counter: answers, by grounding and tier.
     "headrace.answers",
+    # Counter: answers that measure a variant and that nobody sees, by outcome.
+    "headrace.trials",
 ]

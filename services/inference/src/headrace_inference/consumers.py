@@ -1,29 +1,32 @@
-"""The Kafka edge."""
+"""The Kafka edge: queries that somebody waits for. Trials: see trial_consumers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from headrace import topics
+from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import Query
-from headrace_privacy import Seal, Text, Tier, Vault, owner_of_query, strictest
-from headrace_runtime.errors import Overloaded, Unavailable
+from headrace_privacy import Opener, Seal, Text, Tier, Vault, owner_of_query, strictest
+from headrace_runtime.errors import Denied, Failure, Overloaded, Rejected, Unavailable
 from headrace_stream import Delivery, Event, Ledger, Unit
 from headrace_telemetry.metrics import counter
 from headrace_telemetry.tracing import describe, trace_id
 from opentelemetry.trace import get_current_span
 
-from headrace_inference import translate
+from headrace_inference import route_translate, translate, trials
 from headrace_inference.domain import Answer, Question, Sending, Variant
 from headrace_inference.erasing import Askers, NoAskers
 from headrace_inference.handlers import answer_question
-from headrace_inference.ports import AnswerIndex, Answers, Gate, Model
+from headrace_inference.ports import AnswerIndex, Answers, Gate
+from headrace_inference.reading import read
+from headrace_inference.route_choosing import Answerer, Arriving, Router, Way
+from headrace_inference.routing import Choice, Chosen, Obstacle
 
 
 class Publisher(Protocol):
@@ -34,6 +37,16 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer with who gave it, and how it came to them."""
+
+    answer: Answer
+    answerer: Answerer
+    chosen: Chosen
+    shadows: tuple[QueryRetrieved, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Consumer:
     """Answers queries. The model's work stands outside the transaction: of several answers the first to commit wins."""
 
@@ -41,10 +54,8 @@ class Consumer:
     answers_on: Callable[[Unit], Answers]
     index: AnswerIndex
     publisher: Publisher
-    model: Model
-    gate: Gate
+    router: Router
     vault: Vault
-    variant: Variant
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
     askers: Askers = NoAskers()  # noqa: RUF009 - it has no state
@@ -52,68 +63,165 @@ class Consumer:
     async def on_query(self, delivery: Delivery[QueryRetrieved]) -> Sequence[Event[Any]]:
         """query.retrieved → answer.chunk …, answer.completed. A query that has its answer costs nothing.
 
-        Raises Erased, and Denied when neither the model nor its sources alone may answer.
+        Raises Erased, and Denied when neither a model nor its sources alone may answer.
         """
-        message, query_id = delivery.message, translate.query_id(delivery.message)
+        message = delivery.message
+        if message.query.HasField("trial"):  # answered apart, so that it holds up nobody who waits
+            return [delivery.follow(topics.QUERY_SHADOWED, message)]
+        query_id = translate.query_id(message)
         if await self.index.is_answered(message.query.tenant, query_id):
             describe(get_current_span(), {"headrace.query.id": message.query.query_id, "headrace.duplicate": True})
             return ()
-        question = translate.question(message, await self.vault.opener_for(message))
+        opener = await self.vault.opener_for(message)
+        question = translate.question(message, opener)
         seal = await self.vault.seal_like(message.text, owner_of_query(message.query))
-        describe(
-            get_current_span(),
-            {
-                "headrace.query.id": message.query.query_id,
-                "headrace.tier": question.tier.label,
-                "headrace.passages": len(question.passages),
-                "headrace.variant": f"{self.variant.name} {self.variant.version}",
-            },
-        )
-        answer = await self._answer(delivery, question, seal)
-        await self._commit(delivery, query_id, answer, seal)
+        way = await self.router.way(arriving(message, question, opener))
+        answered = await self._answer(delivery, question, seal, way=way)
+        await self._commit(delivery, query_id, answered, seal=seal)
         return ()
 
-    async def _answer(self, delivery: Delivery[QueryRetrieved], question: Question, seal: Seal) -> Answer:
-        # A chunk may hold what only an uncited passage says of its subject: it has the tier of all that were given.
-        tier = strictest(question.tier, *(passage.tier for passage in question.passages))
-        chunks = _Chunks(delivery, self.publisher, self.new_id(), tier, seal)
-        await chunks.start()
-        admit = partial(self._admits, delivery.message.query)
+    async def _answer(
+        self, delivery: Delivery[QueryRetrieved], question: Question, seal: Seal, *, way: Way
+    ) -> Answered:
+        """Has the first answer that can. Raises what the last one raised."""
+        choice = way.choice
+        while len(choice.candidates) > 1:
+            answerer = way.answerers[choice.candidates[0].variant]
+            try:
+                if await self._may_try(delivery, question, answerer):
+                    return await self._answer_by(delivery, question, seal, way=way, choice=choice)
+                obstacle: Obstacle = "tier"
+            except (Unavailable, Overloaded, Rejected, Denied) as error:
+                obstacle = _obstacle(error)
+            choice = choice.without_first(obstacle)
         try:
-            return await answer_question(question, self.variant, model=self.model, admit=admit, emit=chunks.text)
+            return await self._answer_by(delivery, question, seal, way=way, choice=choice)
         except Overloaded as error:  # on the bus a query waits; it is never turned away
             raise Unavailable("the model") from error
 
-    async def _admits(self, query: Query, tier: Tier, sources: Sequence[str]) -> bool:
-        return await self.gate.admits(
-            Sending("product", query.product, query.tenant, tier, sources=sources, records=(query.query_id,))
-        )
+    async def _may_try(self, delivery: Delivery[QueryRetrieved], question: Question, answerer: Answerer) -> bool:
+        """Asks before anything is said: what one model may not see, another may."""
+        sources = sorted({p.collection for p in question.passages})
+        return await admits(answerer.gate, delivery.message.query, _strictest(question), sources)
 
-    async def _commit(self, delivery: Delivery[QueryRetrieved], query_id: UUID, answer: Answer, seal: Seal) -> None:
-        tenant = delivery.message.query.tenant
-        completed = translate.answer_completed(
-            delivery.message,
-            answer,
-            seal,
-            identity=self.model.identity,
-            variant=self.variant,
-            trace_id=trace_id(),
-            received_at=delivery.received_at,
-            finished_at=self.now(),
+    async def _answer_by(
+        self, delivery: Delivery[QueryRetrieved], question: Question, seal: Seal, *, way: Way, choice: Choice
+    ) -> Answered:
+        chosen = way.taken(choice)
+        answerer = way.answerers[choice.candidates[0].variant]
+        _describe(delivery.message, question, answerer.variant, chosen)
+        chunks = _Chunks(delivery, self.publisher, self.new_id(), _strictest(question), seal)
+        await chunks.start()
+
+        async def admit(tier: Tier, sources: Sequence[str]) -> bool:
+            return await admits(answerer.gate, delivery.message.query, tier, sources)
+
+        asked = read(question, answerer.variant)
+        answer = await answer_question(asked, answerer.variant, model=answerer.model, admit=admit, emit=chunks.text)
+        shadows = [trials.shadow_of(delivery.message, key, route=chosen.route) for key in way.shadows]
+        shadows = [one for one in shadows if trials.variant_of(one.query.trial) != answerer.variant.key]
+        return Answered(answer, answerer, chosen, tuple(shadows))
+
+    async def _commit(
+        self, delivery: Delivery[QueryRetrieved], query_id: UUID, answered: Answered, *, seal: Seal
+    ) -> None:
+        tenant, answer = delivery.message.query.tenant, answered.answer
+        event = delivery.follow(
+            topics.ANSWER_COMPLETED,
+            completed(delivery, answered, seal, finished_at=self.now()),
+            tenant=tenant,
+            tier=answer.tier,
         )
-        event = delivery.follow(topics.ANSWER_COMPLETED, completed, tenant=tenant, tier=answer.tier)
         async with self.ledger.once(delivery, tenant=tenant) as unit:
             if unit is None:
                 return
             if await self.answers_on(unit).add(
-                tenant, query_id, answer, event_id=event.event_id, variant=self.variant, at=self.now()
-            ):
+                tenant, query_id, answer, event_id=event.event_id, variant=answered.answerer.variant.key, at=self.now(),
+                chosen=answered.chosen,
+            ):  # fmt: skip
                 await self.askers.note(unit, delivery.message.query)
-                unit.emit(event)
+                unit.emit(event, *_shadowed(delivery, answered.shadows))
+        self.router.spending.note(tenant, answered.chosen.route, answer.spent.cost_micro_usd)
         describe(get_current_span(), {"headrace.grounding": answer.grounding.value})
         counter("headrace.answers").add(
             1, {"headrace.grounding": answer.grounding.value, "headrace.tier": answer.tier.label}
         )
+
+
+def arriving(message: QueryRetrieved, question: Question, opener: Opener) -> Arriving:
+    """What routing needs of a query."""
+    query = message.query
+    return Arriving(
+        query.tenant,
+        query.query_id,
+        query.conversation_id,
+        _strictest(question),
+        query.accepted_at.ToDatetime(tzinfo=UTC) if query.HasField("accepted_at") else None,
+        translate.vector(message, opener),
+        translate.embedder(message.embedder),
+    )
+
+
+async def admits(gate: Gate, query: Query, tier: Tier, sources: Sequence[str]) -> bool:
+    """Whether a model may be given text of a tier from these sources, to answer the one who asked."""
+    return await gate.admits(
+        Sending("product", query.product, query.tenant, tier, sources=sources, records=(query.query_id,))
+    )
+
+
+def completed(
+    delivery: Delivery[QueryRetrieved], answered: Answered, seal: Seal, *, finished_at: datetime
+) -> AnswerCompleted:
+    """The answer as it travels."""
+    return translate.answer_completed(
+        delivery.message,
+        answered.answer,
+        seal,
+        identity=answered.answerer.model.identity,
+        variant=answered.answerer.variant,
+        routing=route_translate.from_chosen(answered.chosen),
+        trace_id=trace_id(),
+        received_at=delivery.received_at,
+        finished_at=finished_at,
+    )
+
+
+def _shadowed(delivery: Delivery[QueryRetrieved], shadows: Sequence[QueryRetrieved]) -> list[Event[Any]]:
+    return [
+        delivery.follow(
+            topics.QUERY_SHADOWED, one, key=one.query.query_id, correlation_id=one.query.query_id, ordinal=i
+        )
+        for i, one in enumerate(shadows)
+    ]
+
+
+def _strictest(question: Question) -> Tier:
+    # A chunk may hold what only an uncited passage says of its subject: it has the tier of all that were given.
+    return strictest(question.tier, *(passage.tier for passage in question.passages))
+
+
+def _obstacle(error: Failure) -> Obstacle:
+    match error:
+        case Overloaded():
+            return "rate"
+        case Denied():
+            return "tier"
+        case _:
+            return "failed"
+
+
+def _describe(message: QueryRetrieved, question: Question, variant: Variant, chosen: Chosen) -> None:
+    describe(
+        get_current_span(),
+        {
+            "headrace.query.id": message.query.query_id,
+            "headrace.tier": question.tier.label,
+            "headrace.passages": len(question.passages),
+            "headrace.variant": f"{variant.name} {variant.version}",
+            "headrace.kind": chosen.kind,
+            "headrace.routing": chosen.reason,
+        },
+    )
 
 
 @dataclass(slots=True)

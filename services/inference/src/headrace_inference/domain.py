@@ -67,6 +67,8 @@ class Spent:
 
 #: The reason of a completion that never was.
 WITHHELD = "withheld"
+#: And of a trial whose variant could not answer.
+FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A retrieved chunk. index: its place among the retrieved. similarity: cosine to the question."""
+    """A retrieved chunk. index: its place among the retrieved. similarity: cosine to the question.
+
+    vector_rank, text_rank: its places in the two searches that were fused, from 1; 0 where one did not find it.
+    """
 
     index: int
     text: str = field(repr=False)
@@ -94,6 +99,8 @@ class Passage:
     collection: str
     similarity: float
     tier: Tier
+    vector_rank: int = 0
+    text_rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Grounding(Enum):
     GROUNDED = "grounded"
     EXTRACTED = "extracted"
     NOT_IN_SOURCES = "not_in_sources"
+    UNCHECKED = "unchecked"  # only ever in a trial: what the model says by itself, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A version of a way to answer: which prompt, how it is sampled, how much it may read. It never changes."""
+    """A version of a way to answer: which prompt, how it is sampled, what it reads. It never changes.
+
+    passages, passage_tokens: at most so much is read. minimum_similarity: nothing less similar to the question.
+    vector_weight, text_weight: how much each rank counts when they are fused anew; None as retrieved.
+    """
 
     name: str
     version: str
@@ -158,6 +170,9 @@ class Variant:
     decoding: Decoding
     passages: int
     passage_tokens: int
+    minimum_similarity: float = -1.0
+    vector_weight: float | None = None
+    text_weight: float | None = None
 
     @property
     def key(self) -> Versioned:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Variant
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Versioned
+from headrace_inference.routing import BY_DEFAULT, Chosen
 
 
 class Writing(Protocol):
@@ -51,9 +52,21 @@ class Answers(Protocol):
     """Which queries are answered, inside one transaction of one tenant."""
 
     async def add(
-        self, tenant: str, query_id: UUID, answer: Answer, *, event_id: UUID, variant: Variant, at: datetime
+        self,
+        tenant: str,
+        query_id: UUID,
+        answer: Answer,
+        *,
+        event_id: UUID,
+        variant: Versioned,
+        at: datetime,
+        chosen: Chosen = BY_DEFAULT,
+        trial: bool = False,
     ) -> bool:
-        """Record that a query is answered; False when it was before."""
+        """Record that a query is answered, how, and at what cost; False when it was before.
+
+        trial: it measures a variant, and nobody sees the answer.
+        """
 
 
 class AnswerIndex(Protocol):

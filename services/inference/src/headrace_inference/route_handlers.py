@@ -1,4 +1,4 @@
-"""What is done when somebody changes kinds or routes. Every change is a version, an event and a row of the audit log."""
+"""What is done when somebody changes kinds or routes: each change is a version, an event and a row of the audit log."""
 
 from __future__ import annotations
 

@@ -138,13 +138,23 @@ def _wrong_rest(route: routes_pb2.Route) -> Iterator[Violation]:
         yield from _wrong_reference(shadow.variant, f"route.shadows[{i}].variant")
         if not 0 < shadow.share <= 1:
             yield Violation(f"route.shadows[{i}].share", "out_of_range", "A share is above 0, and at most 1.")
-    if len(route.reason) > MOST_WORDS:
-        yield Violation("route.reason", "too_long", f"At most {MOST_WORDS} characters.")
+    yield from _wrong_reason(route.reason, "route.reason")
     if route.limits.max_tier not in privacy_pb2.Tier.values():
         yield Violation("route.limits.max_tier", "unknown_value", "There is no such tier.")
     for name in ("cost_micro_usd", "daily_budget_micro_usd"):
         if getattr(route.limits, name) >= 2**63:
             yield Violation(f"route.limits.{name}", "out_of_range", "No budget is that large.")
+
+
+def check_reason(reason: str) -> None:
+    """Raises Rejected for one that is too long."""
+    if violations := list(_wrong_reason(reason, "reason")):
+        raise Rejected(*violations)
+
+
+def _wrong_reason(reason: str, field: str) -> Iterator[Violation]:
+    if len(reason) > MOST_WORDS:
+        yield Violation(field, "too_long", f"At most {MOST_WORDS} characters.")
 
 
 def _wrong_reference(variant: routes_pb2.VariantReference, field: str) -> Iterator[Violation]:

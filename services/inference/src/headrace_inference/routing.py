@@ -134,8 +134,14 @@ class Choice:
     def without_first(self, obstacle: Obstacle) -> Choice:
         """What is left when the first could not."""
         first, *rest = self.candidates
-        left = tuple(replace(candidate, reason="fallback") for candidate in rest)
+        left = tuple(c if c.reason == "default" else replace(c, reason="fallback") for c in rest)
         return Choice(left, (*self.passed_over, PassedOver(first.variant, obstacle)))
+
+    def with_default(self, variant: Versioned) -> Choice:
+        """The same, and behind all of them the default of the house: a route whose models are down holds up nobody."""
+        if any(candidate.variant == variant for candidate in self.candidates):
+            return self
+        return replace(self, candidates=(*self.candidates, Candidate(variant, "default")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,10 @@ class Chosen:
     reason: Reason = "default"
     passed_over: tuple[PassedOver, ...] = ()
     backend: str = ""
+
+
+#: Of a query that was not routed.
+BY_DEFAULT = Chosen()
 
 
 def route_for(routes: Mapping[str, Route], kind: str) -> Route | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.inference.v1 import service_pb2
 from headrace.privacy.v1 import privacy_pb2
@@ -14,11 +15,13 @@ from headrace.query.v1 import answer_pb2
 from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted, Citation, GenerationStarted, ModelIdentity, Usage
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
-from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
+from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity, RetrievedChunk
 from headrace_privacy import Erased, Opener, Seal, Text, Tier
 from headrace_runtime.errors import Rejected, Violation
+from numpy.typing import NDArray
 
 from headrace_inference.domain import (
+    FAILED,
     WITHHELD,
     Answer,
     Decoding,
@@ -32,11 +35,13 @@ from headrace_inference.domain import (
     Variant,
     Versioned,
 )
+from headrace_inference.kinds import Embedder
 
 _GROUNDINGS = {
     Grounding.GROUNDED: answer_pb2.GROUNDING_GROUNDED,
     Grounding.EXTRACTED: answer_pb2.GROUNDING_EXTRACTED,
     Grounding.NOT_IN_SOURCES: answer_pb2.GROUNDING_NOT_IN_SOURCES,
+    Grounding.UNCHECKED: answer_pb2.GROUNDING_UNSPECIFIED,
 }
 _ROLES: dict[int, Role] = {
     service_pb2.ROLE_SYSTEM: "system",
@@ -63,6 +68,25 @@ def question(message: QueryRetrieved, opener: Opener) -> Question:
     return Question(text.reveal(), tier, tuple(passage for passage in passages if passage is not None))
 
 
+def vector(message: QueryRetrieved, opener: Opener) -> NDArray[np.float32] | None:
+    """Opens the question's vector; None where the event has none, or one that no kind can be told by.
+
+    A query is answered without: routing is no reason to lose one. Raises Erased.
+    """
+    if message.vector.WhichOneof("content") is None:
+        return None
+    try:
+        numbers = np.array(opener.reveal_vector(message.vector), dtype=np.float32)
+    except ValueError:
+        return None
+    return numbers if len(numbers) == message.embedder.dimensions and np.isfinite(numbers).all() else None
+
+
+def embedder(identity: EmbedderIdentity) -> Embedder:
+    """Reads what made a vector."""
+    return Embedder(identity.name, identity.dimensions, identity.hash)
+
+
 def query_id(message: QueryRetrieved) -> UUID:
     """Reads the query's id. Raises Rejected."""
     try:
@@ -84,6 +108,8 @@ def _passage(index: int, chunk: RetrievedChunk, opener: Opener) -> Passage | Non
         collection=reference.source,
         similarity=reference.similarity,
         tier=tier,
+        vector_rank=chunk.vector_rank,
+        text_rank=chunk.text_rank,
     )
 
 
@@ -94,6 +120,7 @@ def answer_completed(
     *,
     identity: Identity,
     variant: Variant,
+    routing: answer_pb2.Routing,
     trace_id: str,
     received_at: datetime,
     finished_at: datetime,
@@ -109,7 +136,7 @@ def answer_completed(
         retrieved=[chunk.reference for chunk in message.chunks],
         retrieval=message.settings,
         embedder=message.embedder,
-        model=to_identity(NO_MODEL if answer.spent.reason == WITHHELD else identity),
+        model=to_identity(NO_MODEL if answer.spent.reason in {WITHHELD, FAILED} else identity),
         prompt=_versioned(variant.prompt.key),
         variant=_versioned(variant.key),
         decoding=_decoding(variant.decoding),
@@ -118,6 +145,7 @@ def answer_completed(
         time_to_first_token_ms=answer.spent.time_to_first_token * 1000,
         trace_id=trace_id,
         completed_at=_timestamp(finished_at),
+        routing=routing,
     )
     hop = Hop(service="inference", received_at=_timestamp(received_at), finished_at=_timestamp(finished_at))
     completed.query.hops.append(hop)

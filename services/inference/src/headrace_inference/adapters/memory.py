@@ -10,7 +10,8 @@ from uuid import UUID
 
 from headrace_privacy import Tier
 
-from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Variant
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Versioned
+from headrace_inference.routing import BY_DEFAULT, Chosen
 
 
 @dataclass(slots=True)
@@ -18,12 +19,23 @@ class MemoryAnswers:
     """See ports.Answers and ports.AnswerIndex."""
 
     answered: dict[tuple[str, UUID], Answer] = field(default_factory=dict)
+    chosen: dict[tuple[str, UUID], Chosen] = field(default_factory=dict)
 
     async def add(
-        self, tenant: str, query_id: UUID, answer: Answer, *, event_id: UUID, variant: Variant, at: datetime
+        self,
+        tenant: str,
+        query_id: UUID,
+        answer: Answer,
+        *,
+        event_id: UUID,
+        variant: Versioned,
+        at: datetime,
+        chosen: Chosen = BY_DEFAULT,
+        trial: bool = False,
     ) -> bool:
         """See ports.Answers.add."""
-        del event_id, variant, at
+        del event_id, variant, at, trial
+        self.chosen.setdefault((tenant, query_id), chosen)
         return self.answered.setdefault((tenant, query_id), answer) is answer
 
     async def is_answered(self, tenant: str, query_id: UUID) -> bool:

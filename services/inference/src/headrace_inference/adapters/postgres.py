@@ -10,11 +10,15 @@ from headrace_database.connection import statement
 from headrace_runtime.errors import Conflict
 
 from headrace_inference.adapters.catalogue import Catalogue, Entry
-from headrace_inference.domain import Answer, Variant
+from headrace_inference.domain import Answer, Versioned
+from headrace_inference.routing import BY_DEFAULT, Chosen
 
 _ADD = """
-INSERT INTO answers (tenant, query_id, event_id, tier, grounding, variant, variant_version, completed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING true
+INSERT INTO answers (
+    tenant, query_id, event_id, tier, grounding, variant, variant_version, completed_at,
+    kind, route, route_version, backend, cost_micro_usd, trial
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING RETURNING true
 """
 
 
@@ -25,12 +29,22 @@ class PostgresAnswers:
         self._connection = connection
 
     async def add(
-        self, tenant: str, query_id: UUID, answer: Answer, *, event_id: UUID, variant: Variant, at: datetime
+        self,
+        tenant: str,
+        query_id: UUID,
+        answer: Answer,
+        *,
+        event_id: UUID,
+        variant: Versioned,
+        at: datetime,
+        chosen: Chosen = BY_DEFAULT,
+        trial: bool = False,
     ) -> bool:
         """See ports.Answers.add."""
         row = (tenant, query_id, event_id, int(answer.tier), answer.grounding.value, variant.name, variant.version, at)
+        how = (chosen.kind, chosen.route, chosen.route_version, chosen.backend, answer.spent.cost_micro_usd, trial)
         with statement("INSERT answers", operation="INSERT", collection="answers"):
-            return bool(await self._connection.fetchval(_ADD, *row))
+            return bool(await self._connection.fetchval(_ADD, *row, *how))
 
 
 class PostgresAnswerIndex:

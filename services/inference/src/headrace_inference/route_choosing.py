@@ -1,0 +1,170 @@
+"""From a query to those who may answer it: its kind, its route, and what stands in each variant's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from headrace_privacy import Tier
+from numpy.typing import NDArray
+
+from headrace_inference.domain import Variant, Versioned
+from headrace_inference.kinds import OTHER, Embedder, Recognised
+from headrace_inference.ports import Gate, Model
+from headrace_inference.route_ports import Spending
+from headrace_inference.route_records import Learned, Table
+from headrace_inference.route_tables import RouteTables
+from headrace_inference.routing import (
+    Asked,
+    Choice,
+    Chosen,
+    Route,
+    Standing,
+    choose,
+    route_for,
+    shadows_of,
+)
+
+Vector = NDArray[np.float32]
+
+
+class Broken(Exception):
+    """A variant cannot answer on this instance. Its text is in fixed words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """A variant that is ready to answer, with its backend's model and what guards it."""
+
+    variant: Variant
+    model: Model
+    gate: Gate
+    backend: str
+
+    def named(self, key: Versioned) -> Answerer:
+        """The same under another variant's name: who signs for one that is broken."""
+        return replace(self, variant=replace(self.variant, name=key.name, version=key.version), backend="")
+
+
+class Answerers(Protocol):
+    """Who can answer."""
+
+    async def of(self, tenant: str, key: Versioned) -> Answerer:
+        """A variant that is ready. Raises Broken; Unavailable where nothing is known of the tenant yet."""
+
+    def standing(self, answerer: Answerer, tier: Tier) -> Standing:
+        """What can be expected of it now, for a question with passages of this tier at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A query as it comes to be answered. tier: the strictest of the question and its passages.
+
+    vector, embedder: the question's, where the event has them.
+    """
+
+    tenant: str
+    query_id: str
+    conversation_id: str
+    tier: Tier
+    accepted_at: datetime | None
+    vector: Vector | None = field(default=None, repr=False)
+    embedder: Embedder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a query may be answered. chosen: what is known of it before anybody has. shadows: who answers a copy."""
+
+    choice: Choice
+    answerers: Mapping[Versioned, Answerer]
+    chosen: Chosen
+    shadows: tuple[Versioned, ...] = ()
+
+    def taken(self, choice: Choice) -> Chosen:
+        """What the answer of the choice's first tells."""
+        first = choice.candidates[0]
+        backend = self.answerers[first.variant].backend
+        return replace(self.chosen, reason=first.reason, passed_over=choice.passed_over, backend=backend)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Finds ways. default: who answers where a tenant has no route, and where none of a route's can."""
+
+    tables: RouteTables
+    answerers: Answerers
+    spending: Spending
+    default: Versioned
+    now: Callable[[], datetime]
+
+    async def way(self, query: Arriving) -> Way:
+        """The way of a query. Reads nothing from a database when the tenant is known. Raises Unavailable."""
+        table = await self.tables.of(query.tenant)
+        found = self.recognise(query, table)
+        return await self.way_of_kind(query, table, found)
+
+    async def way_of_kind(self, query: Arriving, table: Table, found: Recognised) -> Way:
+        """As way, for a query of a known kind."""
+        chosen = Chosen(found.kind, found.confidence, table.kinds_version if found.confidence else 0)
+        route = route_for(table.routes, found.kind)
+        if route is None:
+            return await self._default_way(query, chosen)
+        return await self._way_of(route, query, replace(chosen, route=route.kind, route_version=route.version))
+
+    def recognise(self, query: Arriving, table: Table) -> Recognised:
+        """The query's kind; "other" where there are none, and while they are being learned with its embedder."""
+        learned = self.learned_for(query, table)
+        if learned is None or query.vector is None:
+            return Recognised(OTHER, 0.0)
+        return learned.recogniser.recognise(query.vector)
+
+    def learned_for(self, query: Arriving, table: Table) -> Learned | None:
+        """What tells kinds by this embedder's vectors; where there is nothing yet, it is being learned."""
+        if table.kinds is None or query.embedder is None or query.vector is None:
+            return None
+        learned = table.learned.get(query.embedder.hash)
+        if learned is None:
+            self.tables.teach(query.tenant, table, query.embedder)
+        return learned
+
+    async def _default_way(self, query: Arriving, chosen: Chosen) -> Way:
+        answerer = await self.answerers.of(query.tenant, self.default)
+        return Way(Choice(()).with_default(self.default), {self.default: answerer}, chosen)
+
+    async def _way_of(self, route: Route, query: Arriving, chosen: Chosen) -> Way:
+        asked = await self._asked(route, query)
+        answerers: dict[Versioned, Answerer] = {}
+        standings: dict[Versioned, Standing] = {}
+        for key in [*(arm.variant for arm in route.arms), *route.fallbacks]:
+            standings[key] = await self._standing(key, query, answerers)
+        choice = choose(route, asked, standings.__getitem__).with_default(self.default)
+        if self.default not in answerers:
+            answerers[self.default] = await self.answerers.of(query.tenant, self.default)
+        first = choice.candidates[0].variant
+        shadows = tuple(key for key in shadows_of(route, asked) if key != first)
+        return Way(choice, answerers, chosen, shadows)
+
+    async def _asked(self, route: Route, query: Arriving) -> Asked:
+        elapsed = self.now() - query.accepted_at if query.accepted_at else None
+        spent = 0
+        if route.limits.daily_budget_micro_usd:
+            spent = await self.spending.spent_today(query.tenant, route.kind)
+        return Asked(
+            query.tenant,
+            query.query_id,
+            query.conversation_id,
+            query.tier,
+            elapsed_ms=max(0.0, elapsed.total_seconds() * 1000) if elapsed else 0.0,
+            spent_micro_usd=spent,
+        )
+
+    async def _standing(self, key: Versioned, query: Arriving, answerers: dict[Versioned, Answerer]) -> Standing:
+        try:
+            answerer = answerers[key] = await self.answerers.of(query.tenant, key)
+        except Broken:
+            return Standing(obstacle="broken")
+        return self.answerers.standing(answerer, query.tier)
