@@ -26,7 +26,7 @@ from headrace.privacy.v1.privacy_pb2 import ProtectedText, SealedBytes
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Query
 from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
-from headrace.retrieval.v1.service_pb2 import SearchRequest
+from headrace.retrieval.v1.service_pb2 import GetChunksRequest, SearchRequest
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace.topics import Topic
 from headrace_embedded import testing
@@ -35,6 +35,8 @@ from headrace_identity.testing import Issuer
 from headrace_privacy import Owner, Seal, Text, Tier, is_sealed, owner_of_document, plain_vector
 from headrace_privacy.memory import MemoryKeyring
 from headrace_retriever.app import open_app
+from headrace_retriever.domain import Document as IndexedDocument
+from headrace_retriever.domain import chunk_id
 from headrace_retriever.settings import Settings
 from headrace_runtime.admission import Admission
 from headrace_runtime.errors import Conflict
@@ -343,6 +345,52 @@ async def test_a_search_with_another_embedder_names_both(service: Running) -> No
     details = refused.value.details() or ""
     assert "four-words" in details
     assert "retrained" in details
+
+
+def id_of(service: Running, document_id: str, ordinal: int, *, version: int = 1) -> str:
+    """The id of a passage."""
+    return str(chunk_id(IndexedDocument(service.tenant, "docs", document_id, version), ordinal))
+
+
+async def fetched(service: Running, *ids: str, tenant: str = "", up_to: Any = privacy_pb2.TIER_2) -> dict[str, Any]:
+    """The passages of these ids, by id."""
+    request = GetChunksRequest(tenant=tenant or service.tenant, chunk_ids=ids, max_tier=up_to)
+    return {chunk.reference.chunk_id: chunk for chunk in (await service.stub.GetChunks(request)).chunks}
+
+
+async def test_passages_are_handed_out_by_their_ids_as_they_rest(service: Running) -> None:
+    await service.put("a", "nonlocal", "yield")
+    await service.put_sealed("s", SECRET)
+    await service.indexed(2)
+    first, second, sealed = id_of(service, "a", 0), id_of(service, "a", 1), id_of(service, "s", 0)
+    found = await fetched(service, first, second, sealed, str(uuid4()))
+    assert set(found) == {first, second, sealed}
+    assert found[second].text.plain == "yield"
+    assert (found[second].reference.source, found[second].reference.document_id) == ("docs", "a")
+    assert is_sealed(found[sealed].text)
+    assert found[sealed].reference.title == ""
+    assert b"hunter2" not in found[sealed].SerializeToString()
+    assert set(await fetched(service, first, sealed, up_to=privacy_pb2.TIER_1)) == {first}
+    assert await fetched(service, first, up_to=privacy_pb2.TIER_PUBLIC) == {}
+    assert await fetched(service, first, sealed, tenant="t-somebody-else") == {}
+
+
+async def test_a_passage_of_a_version_that_is_replaced_or_deleted_is_not_handed_out(service: Running) -> None:
+    await service.put("a", "nonlocal")
+    await service.put("b", "yield")
+    await service.put("a", "lambda", version=2)
+    await service.put("b", version=2)
+    await service.indexed(4)
+    ids = [id_of(service, "a", 0), id_of(service, "b", 0), id_of(service, "a", 0, version=2)]
+    assert set(await fetched(service, *ids)) == {ids[2]}
+
+
+async def test_a_passage_is_wanted_by_a_uuid(service: Running) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await fetched(service, str(uuid4()), "hunter2")
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "chunk_ids[1]: not_a_uuid" in (refused.value.details() or "")
+    assert "hunter2" not in str(rpc_status.from_call(refused.value))
 
 
 async def failing_search(schema: testing.Database, kafka: str, folder: Path, **neighbours: str) -> tuple[Any, str]:

@@ -57,7 +57,11 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         bus.watch(topics.ERASURE_REQUESTED, _forgetting(vault))
         subscribe(bus, Eraser("retriever", ledger, vault, IndexHoldings(database), _now))
         servicer = RetrievalServicer(
-            embedder=GrpcEmbedder(channel), index=index, vault=vault, clearance=lambda: _clearance(policy)
+            embedder=GrpcEmbedder(channel),
+            index=index,
+            passages=index,
+            vault=vault,
+            clearance=lambda: _clearance(policy),
         )
         async with ledger.relaying(bus):
             yield Service(

@@ -137,6 +137,15 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which passages to hand out by their ids, nothing stricter than `max_tier`."""
+
+    tenant: str
+    chunk_ids: tuple[UUID, ...]
+    max_tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """How searches are done.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from headrace_privacy import Text
 
 from headrace_retriever.blinding import Blinding
-from headrace_retriever.domain import Change, Embedder, Found, Indexed, Question, Vector
+from headrace_retriever.domain import Change, Embedder, Found, Indexed, Passage, Question, Vector, Wanted
 
 
 class Index(Protocol):
@@ -16,6 +16,16 @@ class Index(Protocol):
 
     async def search(self, question: Question, *, blinding: Blinding) -> Found:
         """Returns the best passages. Raises Conflict for another embedder's vector, Unavailable("postgres")."""
+
+
+class Passages(Protocol):
+    """Where passages are, by their ids."""
+
+    async def fetch(self, wanted: Wanted) -> tuple[Passage, ...]:
+        """Returns those of the wanted passages that are there, in no order, without ranks and scores.
+
+        Raises Unavailable("postgres").
+        """
 
 
 class Shelf(Protocol):

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
+from headrace.retrieval.v1.service_pb2 import GetChunksRequest, GetChunksResponse, SearchRequest, SearchResponse
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceServicer
 from headrace_privacy import Tier, Vault
 from headrace_runtime.errors import Denied
 
 from headrace_retriever import handlers
 from headrace_retriever.keys import blinding_of
-from headrace_retriever.ports import Index, TextEmbedder
-from headrace_retriever.translate import from_lookup, opened, to_lookup
+from headrace_retriever.ports import Index, Passages, TextEmbedder
+from headrace_retriever.translate import from_lookup, from_wanted, opened, to_lookup, to_wanted
 
 #: Says up to which tier the caller may be answered; None: not at all.
 Clearance = Callable[[], Tier | None]
 
 
 class RetrievalServicer(RetrievalServiceServicer):
-    """Serves searches."""
+    """Serves searches, and passages by their ids."""
 
-    def __init__(self, *, embedder: TextEmbedder, index: Index, vault: Vault, clearance: Clearance) -> None:
+    def __init__(
+        self, *, embedder: TextEmbedder, index: Index, passages: Passages, vault: Vault, clearance: Clearance
+    ) -> None:
         self._embedder = embedder
         self._index = index
+        self._passages = passages
         self._vault = vault
         self._clearance = clearance
 
@@ -35,6 +38,10 @@ class RetrievalServicer(RetrievalServiceServicer):
         found = await handlers.search(lookup, blinding=blinding, embedder=self._embedder, index=self._index)
         response = from_lookup(found)
         return opened(response, await self._vault.opener_for(response))
+
+    async def GetChunks(self, request: GetChunksRequest, context: Any) -> GetChunksResponse:
+        """Hands passages out as they rest. Whoever calls has asked whether they may be read, and opens them itself."""
+        return from_wanted(await self._passages.fetch(to_wanted(request)))
 
     def _cleared(self) -> Tier:
         clearance = self._clearance()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.document.v1.document_pb2 import Document as WireDocument
@@ -15,7 +16,7 @@ from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryEmbedded, QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity, RetrievalSettings, RetrievedChunk
-from headrace.retrieval.v1.service_pb2 import SearchRequest, SearchResponse
+from headrace.retrieval.v1.service_pb2 import GetChunksRequest, GetChunksResponse, SearchRequest, SearchResponse
 from headrace_privacy import Erased, Opener, Seal, Text, Tier, is_sealed
 from headrace_runtime.errors import Reason, Rejected, Violation
 
@@ -31,12 +32,15 @@ from headrace_retriever.domain import (
     Question,
     Resting,
     Vector,
+    Wanted,
     as_vector,
     is_usable,
 )
 
 DEFAULT_TOP_K = 8
 MOST_PASSAGES = 100
+#: How many passages are handed out by their ids at a time.
+MOST_WANTED = 500
 LONGEST_TEXT = 8_000
 #: The contract's limit; Postgres' keys take 2,704 bytes in all.
 LONGEST_ID = 512
@@ -183,6 +187,28 @@ def to_lookup(request: SearchRequest, *, clearance: Tier) -> Lookup:
         max_tier=min(_limit(request.max_tier, "max_tier"), clearance),
         top_k=_at_most(request.top_k, MOST_PASSAGES, "top_k") or DEFAULT_TOP_K,
     )
+
+
+def to_wanted(request: GetChunksRequest) -> Wanted:
+    """Reads which passages are wanted. Raises Rejected, which names the field."""
+    tenant = _tenant(request.tenant, "tenant")
+    if not request.chunk_ids:
+        raise rejected("chunk_ids", "missing", "Which passages?")
+    _at_most(len(request.chunk_ids), MOST_WANTED, "chunk_ids")
+    wanted = tuple(_chunk_id(identity, f"chunk_ids[{place}]") for place, identity in enumerate(request.chunk_ids))
+    return Wanted(tenant, wanted, _limit(request.max_tier, "max_tier"))
+
+
+def _chunk_id(identity: str, field: str) -> UUID:
+    try:
+        return UUID(identity)
+    except ValueError:
+        raise rejected(field, "not_a_uuid", "A passage's id is a UUID.") from None
+
+
+def from_wanted(passages: Iterable[Passage]) -> GetChunksResponse:
+    """Writes passages as they rest: what is sealed stays so."""
+    return GetChunksResponse(chunks=map(_from_passage, passages))
 
 
 def from_lookup(found: Found) -> SearchResponse:

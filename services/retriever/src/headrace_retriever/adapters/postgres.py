@@ -27,6 +27,7 @@ from headrace_retriever.domain import (
     Resting,
     Tuning,
     VectorSearch,
+    Wanted,
     chunk_id,
     require_same,
 )
@@ -57,6 +58,16 @@ class PostgresIndex:
             how: VectorSearch = "exact" if visible < self._tuning.exact_below else "hnsw"
             passages = await self._fetch(connection, self.statement(question, how, visible, blinding=blinding), how)
         return self._found(question, passages, how)
+
+    async def fetch(self, wanted: Wanted) -> tuple[Passage, ...]:
+        """Returns those of the wanted passages that are there, as the database role of their clearance sees them."""
+        async with self._database.transaction(tenant=wanted.tenant, clearance=wanted.max_tier) as connection:
+            with statement("SELECT chunks", operation="SELECT", collection="chunks") as current:
+                rows = await connection.fetch(
+                    statements.FETCH_CHUNKS, wanted.tenant, list(wanted.chunk_ids), int(wanted.max_tier)
+                )
+                current.set_attribute("db.response.returned_rows", len(rows))
+        return tuple(_passage(row, wanted.tenant) for row in rows)
 
     async def _count_visible(self, connection: Connection, question: Question) -> int:
         sources = list(question.sources)

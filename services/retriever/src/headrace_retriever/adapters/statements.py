@@ -67,6 +67,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::real[]::halfvec, {
 })
 """  # noqa: S608 - our own words
 
+# Only the version that is indexed has chunks; one that is gone, or deleted, has none.
+FETCH_CHUNKS = """
+SELECT chunk_id, source, document_id, version, ordinal, labels, text, tier, 0::float8 AS score,
+    0::float8 AS similarity, 0 AS vector_rank, 0 AS text_rank
+FROM chunks WHERE tenant = $1 AND chunk_id = ANY($2::uuid[]) AND tier <= $3
+"""
+
 COUNT_CHUNKS = "SELECT count(*) FROM chunks WHERE tenant = $1 AND source = $2 AND document_id = $3 AND version = $4"
 
 # In the order of the tiers, so that two changes never wait for each other crosswise.
