@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,7 +25,13 @@ from headrace_embedder.consumers import Consumers as Embedder
 from headrace_embedder.domain import Chunk, Identity, Vector
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.memory import MemoryAnswers, MemoryGate, ScriptedModel
+from headrace_inference.adapters.memory_routes import memory_router
 from headrace_inference.consumers import Consumer as Inference
+from headrace_inference.domain import Versioned
+from headrace_inference.route_choosing import Answerer
+from headrace_inference.route_records import RouteRecord
+from headrace_inference.routing import ANY, Arm, Route, Shadow
+from headrace_inference.trial_consumers import TrialConsumer
 from headrace_ingest import handlers as door
 from headrace_ingest.adapters.memory import MemoryStore
 from headrace_ingest.handlers import Door
@@ -45,6 +51,7 @@ QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 CANARIES = ("zebra7731", "okapi7731", "zebra-title-7731", "zebra-heading-7731", "zebra-uri-7731")
 TEXT = f"The {CANARIES[0]} statement hands a value to the basin {CANARIES[1]} that called the sluice."
 MARKDOWN = f"# {CANARIES[3]}\n\n{TEXT}\n"
+SHADOW = Versioned("other", "1")
 EMBEDDER = Identity("fake", 2, "0123456789abcdef")
 
 
@@ -122,21 +129,42 @@ class Way:
         await self._answer(retrieved)
 
     async def _answer(self, retrieved: Event[Any]) -> None:
+        """Answers it, and has a shadow answer a copy."""
         ledger, bus, answers = MemoryLedger(), MemoryBus(), MemoryAnswers()
+        variant = read_catalogue().variant(DEFAULT)
+        answerers = {
+            key: Answerer(replace(variant, name=key.name), ScriptedModel(TEXT), MemoryGate(), "local")
+            for key in (DEFAULT, SHADOW)
+        }
+        router = memory_router(answerers, default=DEFAULT, now=lambda: NOW)
+        route = Route(ANY, 1, (Arm(DEFAULT, 1),), shadows=(Shadow(SHADOW, 1),))
+        async with router.tables.books.open("acme") as book:
+            await book.add_route(RouteRecord(route, "dana", NOW))
         inference = Inference(
             ledger=ledger,  # type: ignore[arg-type]
             answers_on=lambda _: answers,
             index=answers,
             publisher=bus,
-            model=ScriptedModel(TEXT),
-            gate=MemoryGate(),
+            router=router,
             vault=self.vault(),
-            variant=read_catalogue().variant(DEFAULT),
             new_id=uuid4,
             now=lambda: NOW,
         )
         await inference.on_query(_delivery(retrieved))
+        (shadowed,) = [event for event in ledger.published if event.topic == topics.QUERY_SHADOWED]
         self.seen += [*bus.published, *ledger.published]
+        ledger.published.clear()
+        trials = TrialConsumer(
+            ledger=ledger,  # type: ignore[arg-type]
+            answers_on=lambda _: answers,
+            index=answers,
+            router=router,
+            evaluation=MemoryGate(),
+            vault=self.vault(),
+            now=lambda: NOW,
+        )
+        await trials.on_trial(_delivery(shadowed))
+        self.seen += ledger.published
 
     def _door(self, store: MemoryStore) -> Door:
         return Door(store, self.vault(), Tier.TIER_2, lambda: NOW)

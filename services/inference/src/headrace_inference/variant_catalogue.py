@@ -92,6 +92,7 @@ class Catalogue:
     _labels: dict[str, tuple[float, Labels]] = field(default_factory=dict)
     _prompts: _Held[PromptRecord] = field(default_factory=lambda: _Held(MOST_VERSIONS))
     _variants: _Held[VariantRecord] = field(default_factory=lambda: _Held(MOST_VERSIONS))
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def resolve(self, tenant: str, key: Versioned) -> Resolved:
@@ -154,26 +155,30 @@ class Catalogue:
 
     async def refresh(self, tenant: str) -> Labels:
         """Reads anew what a tenant's labels name. Raises Unavailable."""
-        async with self.books.open(tenant) as book:
-            return self.learn(tenant, await book.labels())
+        # One at a time: what was read first must not be held last.
+        async with self._locks.setdefault(tenant, asyncio.Lock()):
+            async with self.books.open(tenant) as book:
+                labels = await book.labels()
+            self._hold(tenant, labels)
+        return labels
 
     async def follow(self, tenant: str) -> None:
         """As refresh, at the word of a change: what nobody has asked for here is not read."""
         if tenant in self._labels:
             await self._refresh_quietly(tenant)
 
-    def learn(self, tenant: str, labels: Labels) -> Labels:
-        """Takes what the labels name from whoever has just read it."""
-        if len(self._labels) >= MOST_TENANTS and tenant not in self._labels:
-            self._labels.pop(next(iter(self._labels)))
-        self._labels[tenant] = (self.clock() + FRESH_SECONDS, labels)
-        return labels
-
     async def close(self) -> None:
         """Ends what is under way."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _hold(self, tenant: str, labels: Labels) -> None:
+        if len(self._labels) >= MOST_TENANTS and tenant not in self._labels:
+            gone = next(iter(self._labels))
+            self._labels.pop(gone)
+            self._locks.pop(gone, None)
+        self._labels[tenant] = (self.clock() + FRESH_SECONDS, labels)
 
     async def _refresh_quietly(self, tenant: str) -> None:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,8 +17,9 @@ from headrace_runtime.errors import Unavailable
 
 from headrace_inference.domain import Versioned
 from headrace_inference.kinds import Embedder, Matrix
-from headrace_inference.route_choosing import Answerer, Broken
+from headrace_inference.route_choosing import Answerer, Broken, Router
 from headrace_inference.route_records import KindSet, KindVectors, RouteRecord
+from headrace_inference.route_tables import RouteTables
 from headrace_inference.routing import Standing
 
 
@@ -157,3 +159,11 @@ class MemoryAnswerers:
         """See route_handlers.Variants.broken."""
         del tenant
         return "" if key in self.answerers else "there is no such variant"
+
+
+def memory_router(
+    answerers: Mapping[Versioned, Answerer], *, default: Versioned, now: Callable[[], datetime]
+) -> Router:
+    """A router over memory: no kinds, no routes, and these who can answer."""
+    tables = RouteTables(MemoryRouteBooks(), MemoryEmbedder(), time.monotonic, now)
+    return Router(tables, MemoryAnswerers(answerers), MemorySpending(), default, now)
