@@ -48,7 +48,7 @@ CREATE TABLE scores (
     votes smallint NOT NULL DEFAULT 0,                    -- of a judge: how many could be read,
     unread smallint NOT NULL DEFAULT 0,                   -- and how many could not
     scored_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant, query_id, evaluator, version, rubric, rubric_version, criterion)
+    PRIMARY KEY (tenant, query_id, run_id, evaluator, version, rubric, rubric_version, criterion)
 );
 
 CREATE INDEX scores_by_run ON scores (tenant, run_id) WHERE run_id <> '';
