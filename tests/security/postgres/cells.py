@@ -91,6 +91,12 @@ ALLOWED: dict[str, Cell] = {
     ),
     "feedback.judges": Cell("SI", values={"mode": "'single'", "votes": "1", "max_output_tokens": "16"}),
     "feedback.calibrations": Cell("SI", values={"state": "'below'"}),
+    "feedback.runs": Cell("SIU", values={"kind": "2", "state": "1", "ended_at": "NULL"}),
+    "feedback.run_turns": Cell("SIUD", scope="all"),
+    "feedback.run_cases": Cell("SID", "S", tiered=True),
+    "feedback.run_asks": Cell("SIUD", values={"state": "1"}),
+    "feedback.trial_answers": Cell("SID", "S", tiered=True),
+    "feedback.documents": Cell("SIUD", "S", tiered=True),
     "traces.applied_migrations": _NOBODYS,
     "traces.spans": Cell("SID", scope="all"),
 }

@@ -29,6 +29,9 @@ from headrace_feedback.consumers import Consumers
 from headrace_feedback.erasing import LogHoldings, Tombstones, subscribe
 from headrace_feedback.handlers import Door
 from headrace_feedback.reading import Desk
+from headrace_feedback.running.app import Neighbours, open_runs
+from headrace_feedback.running.erasing import RunHoldings
+from headrace_feedback.running.variants import open_variants
 from headrace_feedback.servicer import FeedbackServicer
 from headrace_feedback.settings import Settings
 
@@ -50,6 +53,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_publishers(settings, now=lambda: datetime.now(UTC)) as publishers,
         open_vault(settings) as vault,
         open_classifier(settings) as classifier,
+        open_variants(settings) as variants,
     ):
         ledger = Ledger(database)
         reader = PostgresReader(database)
@@ -60,7 +64,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
-        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)))
+        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), (RunHoldings(),))
         subscribe(bus, Eraser("feedback", ledger, vault, holdings, lambda: datetime.now(UTC)))
         servicer = FeedbackServicer(
             ledger,
@@ -73,10 +77,14 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             now=lambda: datetime.now(UTC),
             tombstones=tombstones,
         )
-        async with ledger.relaying(bus):
+        neighbours = Neighbours(classifier, variants, policy, vault)
+        async with ledger.relaying(bus), open_runs(bus, ledger, neighbours) as runs:
             yield Service(
                 bus,
-                [Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService")],
+                [
+                    Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService"),
+                    runs,
+                ],
             )
 
 
