@@ -53,7 +53,7 @@ class Scores:
 
 
 def score(given: Given, reference: Reference) -> Scores:
-    """All metrics. A refusal of what could be answered states no facts and cites nothing: 0, or None where 0 has no sense."""
+    """All metrics. A refusal of what could be answered states no facts and cites nothing."""
     refusal = refusal_correctness(answerable=reference.answerable, refused=given.refused)
     if not reference.answerable:
         return Scores(None, None, None, None, None, refusal)
