@@ -15,7 +15,9 @@ class Settings(StatefulSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CLASSIFIER_", extra="ignore", frozen=True)
 
     audit_key: Path = Field(description="The file of the audit chain's key: 64 hex digits.")
-    checkpoints: Path = Field(description="The folder outside the database that the audit log's checkpoints and seals go to.")
+    checkpoints: Path = Field(
+        description="The folder outside the database that the audit log's checkpoints and seals go to."
+    )
     master_key_file: Path | None = Field(
         None, description="The file of the master keys that wrap the data keys; made where there is none yet."
     )
