@@ -157,3 +157,13 @@ def test_the_halves_are_balanced(seed: int) -> None:
 def test_the_seed_decides_the_halves() -> None:
     assert halves(ALL) == halves(ALL)
     assert halves(ALL, seed=1) != halves(ALL, seed=2)
+
+
+def test_the_prompts_have_the_form_of_those_that_ship() -> None:
+    shipped = yaml.safe_load((resources.files("headrace_inference") / "catalogue/grounded-answer.1.yaml").read_text())
+    for file in (resources.files("headrace_embedded.demo") / "prompts").iterdir():
+        prompt = yaml.safe_load(file.read_text())
+        assert prompt.keys() == shipped.keys()
+        assert file.name == f"{prompt['name']}.{prompt['version']}.yaml"
+        assert re.findall(r"\{(\w+)\}", prompt["question"]) == ["passages", "question"]
+        assert all(example.keys() == {"asked", "answered"} for example in prompt["examples"])
