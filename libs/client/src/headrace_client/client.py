@@ -40,6 +40,7 @@ from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
 from headrace_client.governing import Governing
 from headrace_client.resuming import resumed
+from headrace_client.routing import Routing
 from headrace_client.updates import Answered, Update, to_update
 
 # Which process serves what.
@@ -70,7 +71,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing):
+class Client(Governing, Erasing, Routing):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

@@ -27,6 +27,7 @@ from headrace_client.cli.policy import policy
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
 from headrace_client.cli.review import review
+from headrace_client.cli.routes import routes
 from headrace_client.cli.running import FAILED, USED_WRONGLY
 from headrace_client.cli.token import token
 from headrace_client.cli.trace import trace
@@ -51,6 +52,7 @@ _ORDER = [
     "feedback",
     "review",
     "datasets",
+    "routes",
     "trace",
     "policy",
     "approvals",
@@ -93,6 +95,7 @@ def build_app() -> typer.Typer:
     app.command()(feedback)
     app.add_typer(review, name="review")
     app.add_typer(datasets, name="datasets")
+    app.add_typer(routes, name="routes")
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")

@@ -36,7 +36,8 @@ AsOption = Annotated[
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up.")]
 
 
-def _tier(word: str) -> str:
+def checked_tier(word: str) -> str:
+    """The word, where it is a tier. Raises BadParameter."""
     try:
         parse_tier(word)
     except ValueError as error:
@@ -48,7 +49,7 @@ TierOption = Annotated[
     str,
     typer.Option(
         "--tier",
-        callback=_tier,
+        callback=checked_tier,
         show_default=False,
         metavar="public|tier-1|tier-2",
         help="The privacy tier as you know it. Headrace may raise it, never lower it; not stated counts as tier-2 "
@@ -59,7 +60,7 @@ MaxDocumentTierOption = Annotated[
     str,
     typer.Option(
         "--max-document-tier",
-        callback=_tier,
+        callback=checked_tier,
         show_default=False,
         metavar="public|tier-1|tier-2",
         help="Use no documents stricter than this.",
