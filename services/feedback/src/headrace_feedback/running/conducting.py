@@ -164,12 +164,12 @@ class Conductor:
 
     async def conduct(self, turn: Turn) -> None:
         """Conducts one run until it ends, or its turn is another's. Raises Unavailable; its turn goes by itself."""
-        await self._ask_again(turn)
+        await self.resume(turn)
         window = Window()
         while await self.step(turn, window):
             await self._rest(self._parts.limits.tick_seconds)
 
-    async def _ask_again(self, turn: Turn) -> None:
+    async def resume(self, turn: Turn) -> None:
         """Publishes once more what its last conductor left under way; the ids are the same."""
         async with self._unit(turn.tenant) as (unit, runs):
             await runs.hold(turn.tenant)
