@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -27,6 +27,7 @@ from headrace_inference.adapters.memory_routes import MemoryAnswerers, MemoryEmb
 from headrace_inference.adapters.traced import TracedModel
 from headrace_inference.consumers import Consumer
 from headrace_inference.domain import Decoding, Turn, Versioned
+from headrace_inference.ports import Gate, Model
 from headrace_inference.route_choosing import Answerer, Router
 from headrace_inference.route_tables import RouteTables
 from headrace_inference.routing import Standing
@@ -256,11 +257,48 @@ async def test_what_the_policy_keeps_from_the_model_is_answered_without_it() -> 
     assert is_sealed(event.message.text)
 
 
-async def test_a_call_whose_tier_nobody_knows_goes_to_no_model_outside() -> None:
-    servicer = InferenceServicer(model := ScriptedModel(""), MemoryGate(Tier.TIER_1))
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The only backend that there is."""
+
+    model: Model
+    gate: Gate
+
+    def find(self, name: str) -> Alone | None:
+        return None if name else self
+
+
+async def test_a_call_whose_tier_nobody_says_goes_to_no_model_outside() -> None:
+    servicer = InferenceServicer(Alone(model := ScriptedModel(""), MemoryGate(Tier.TIER_1)))
+    asked = request((service_pb2.ROLE_USER, "Say it"))
+    asked.tenant = "demo"
     with pytest.raises(Denied):
-        [r async for r in servicer.Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)]
+        [r async for r in servicer.Generate(asked, CONTEXT)]
     assert model.conversations == []
+
+
+@pytest.mark.parametrize(
+    ("tenant", "tier", "counts_as"),
+    [
+        ("", privacy_pb2.TIER_UNSPECIFIED, Tier.TIER_1),
+        ("demo", privacy_pb2.TIER_UNSPECIFIED, Tier.TIER_2),
+        ("demo", privacy_pb2.TIER_PUBLIC, Tier.PUBLIC),
+        ("", privacy_pb2.TIER_2, Tier.TIER_2),
+    ],
+)
+async def test_a_call_says_what_its_turns_hold(tenant: str, tier: Any, counts_as: Tier) -> None:
+    servicer = InferenceServicer(Alone(ScriptedModel("Yes"), gate := MemoryGate()))
+    asked = request((service_pb2.ROLE_USER, "Say it"))
+    asked.tenant, asked.tier = tenant, tier
+    assert [r async for r in servicer.Generate(asked, CONTEXT)]
+    assert [(s.role, s.subject, s.tier) for s in gate.asked] == [("developer", "dana", counts_as)]
+
+
+async def test_a_call_of_a_backend_that_there_is_not_names_the_field() -> None:
+    asked = request((service_pb2.ROLE_USER, "Say it"))
+    asked.backend = "nowhere"
+    with pytest.raises(Rejected, match="backend"):
+        [r async for r in InferenceServicer(Alone(ScriptedModel(""), MemoryGate())).Generate(asked, CONTEXT)]
 
 
 @pytest.fixture(autouse=True)
@@ -276,7 +314,7 @@ def request(*turns: tuple[int, str], **decoding: float) -> service_pb2.GenerateR
 
 
 async def test_a_call_streams_text_and_then_its_end() -> None:
-    servicer = InferenceServicer(TracedModel(ScriptedModel("Water falls")), MemoryGate())
+    servicer = InferenceServicer(Alone(TracedModel(ScriptedModel("Water falls")), MemoryGate()))
     responses = [r async for r in servicer.Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)]
     assert "".join(r.text for r in responses) == "Water falls "
     assert responses[-1].finished.reason == "stop"
@@ -287,7 +325,7 @@ async def test_a_call_streams_text_and_then_its_end() -> None:
 async def test_a_call_that_ends_early_leaves_the_model() -> None:
     model = ScriptedModel("Water falls and falls")
     responses = cast(
-        Any, InferenceServicer(model, MemoryGate()).Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)
+        Any, InferenceServicer(Alone(model, MemoryGate())).Generate(request((service_pb2.ROLE_USER, "Say it")), CONTEXT)
     )
     await anext(responses)
     await responses.aclose()
@@ -311,7 +349,7 @@ async def test_a_call_that_makes_no_sense_names_each_field(
     asked: service_pb2.GenerateRequest, fields: list[str]
 ) -> None:
     with pytest.raises(Rejected) as refused:
-        [r async for r in InferenceServicer(ScriptedModel(""), MemoryGate()).Generate(asked, CONTEXT)]
+        [r async for r in InferenceServicer(Alone(ScriptedModel(""), MemoryGate())).Generate(asked, CONTEXT)]
     assert [v.field for v in refused.value.violations] == fields
 
 

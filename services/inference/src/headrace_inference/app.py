@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from headrace import topics
+from headrace.inference.v1.prompts_pb2_grpc import add_PromptServiceServicer_to_server
 from headrace.inference.v1.routes_pb2_grpc import add_RouteServiceServicer_to_server
 from headrace.inference.v1.service_pb2_grpc import add_InferenceServiceServicer_to_server
+from headrace.inference.v1.variants_pb2_grpc import add_VariantServiceServicer_to_server
 from headrace.privacy.v1.approvals_pb2_grpc import ApprovalServiceStub
 from headrace_database import open_database
 from headrace_identity import current_principal
@@ -25,25 +28,30 @@ from headrace_stream.erasures import forget_erased
 from headrace_stream.security import bus_security
 
 from headrace_inference.adapters.answerers import CatalogueAnswerers
+from headrace_inference.adapters.backends import Opening, open_backends, told
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.embedder import GrpcEmbedder
-from headrace_inference.adapters.engine import open_engine_model
-from headrace_inference.adapters.gate import PolicyGate, backend_of
+from headrace_inference.adapters.gate import PolicyGate
 from headrace_inference.adapters.measuring import EvaluationGate
-from headrace_inference.adapters.openai_server import open_server_model
 from headrace_inference.adapters.postgres import PostgresAnswerIndex, PostgresAnswers, seed
 from headrace_inference.adapters.postgres_routes import PostgresRouteBooks, PostgresSpending
-from headrace_inference.adapters.traced import TracedModel
+from headrace_inference.adapters.postgres_variants import PostgresVariantBooks
+from headrace_inference.backend_file import BackendEntry, EngineBackend, ServerBackend, read_backends
 from headrace_inference.change_watch import Changes
 from headrace_inference.consumers import Consumer
 from headrace_inference.erasing import AnswerHoldings, HashedAskers, subscribe
-from headrace_inference.ports import Model
+from headrace_inference.prompt_servicer import PromptServicer
 from headrace_inference.route_choosing import Router
 from headrace_inference.route_servicer import RouteServicer
 from headrace_inference.route_tables import open_tables
 from headrace_inference.servicer import InferenceServicer
 from headrace_inference.settings import Settings
 from headrace_inference.trial_consumers import IN_FLIGHT, TrialConsumer
+from headrace_inference.variant_catalogue import open_catalogue
+from headrace_inference.variant_servicer import VariantServicer
+
+#: Where the key of the settings' own server is said.
+_KEY = "HEADRACE_INFERENCE_OPENAI_KEY"
 
 
 @asynccontextmanager
@@ -51,7 +59,6 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     """Opens all that inference is made of. Raises Conflict for settings or a policy that cannot be used."""
     policy = load_policy(settings.policy)
     async with (
-        open_model(settings) as model,
         open_vault(settings) as vault,
         open_neighbour(settings.classifier, settings) as classifier,
         open_neighbour(settings.embedder, settings) as embedder,
@@ -60,60 +67,72 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_tables(
             PostgresRouteBooks(ledger := Ledger(database)), GrpcEmbedder(embedder), clock=time.monotonic, now=_now
         ) as tables,
+        open_catalogue(
+            (shipped := read_catalogue()).house(), PostgresVariantBooks(ledger), clock=time.monotonic
+        ) as catalogue,
+        open_backends(
+            entries_of(settings),
+            _opening(settings, lambda name: PolicyGate(policy, name, ApprovalServiceStub(classifier))),
+        ) as backends,
     ):
-        catalogue = read_catalogue()
-        await seed(database, catalogue)
-        gate = PolicyGate(
-            policy,
-            backend_of(settings.openai_url if settings.backend == "openai" else ""),
-            ApprovalServiceStub(classifier),
-        )
-        answerers = CatalogueAnswerers(catalogue, model, gate, settings.backend)
+        await seed(database, shipped)
+        answerers = CatalogueAnswerers(catalogue, backends)
         router = Router(tables, answerers, PostgresSpending(database, time.monotonic, _now), DEFAULT, _now)
         askers = HashedAskers(vault)
         index = PostgresAnswerIndex(database)
         consumer = Consumer(ledger, _answers_on, index, bus, router, vault, uuid4, _now, askers)
-        # A few more than there are slots: while one answer is committed the next is being read.
-        bus.subscribe(topics.QUERY_RETRIEVED, consumer.on_query, in_flight=settings.slots + 4)
+        # A few more than can be written: while one answer is committed the next is being read.
+        bus.subscribe(topics.QUERY_RETRIEVED, consumer.on_query, in_flight=backends.capacity + 4)
         evaluation = EvaluationGate(policy, ApprovalServiceStub(classifier), time.monotonic)
         trials = TrialConsumer(ledger, _answers_on, index, router, evaluation, vault, _now, askers)
         bus.subscribe(topics.QUERY_SHADOWED, trials.on_trial, in_flight=IN_FLIGHT)
-        bus.watch(topics.ROUTING_CHANGED, Changes([tables.follow]).on_change)
+        bus.watch(topics.ROUTING_CHANGED, Changes([catalogue.follow, tables.follow]).on_change)
         forget_erased(bus, vault.forget)
         eraser = Eraser("inference", ledger, vault, AnswerHoldings(database), _now)
         subscribe(bus, eraser)
-        servicer = InferenceServicer(TracedModel(model), gate)
+        servicer = InferenceServicer(backends)
+        prompts = PromptServicer(catalogue, current_principal, _now)
+        variants = VariantServicer(catalogue, answerers, lambda: told(backends), current_principal, _now)
         routes = RouteServicer(tables.books, router, answerers, current_principal, _now)
         servicers = [
             Servicer(add_InferenceServiceServicer_to_server, servicer, "headrace.inference.v1.InferenceService"),
+            Servicer(add_PromptServiceServicer_to_server, prompts, "headrace.inference.v1.PromptService"),
+            Servicer(add_VariantServiceServicer_to_server, variants, "headrace.inference.v1.VariantService"),
             Servicer(add_RouteServiceServicer_to_server, routes, "headrace.inference.v1.RouteService"),
         ]
         async with ledger.relaying(bus):
             yield Service(bus, servicers)
 
 
-def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
-    """The backend that the settings name."""
-    if settings.backend == "openai":
-        return open_server_model(
-            settings.openai_url,
+def entries_of(settings: Settings) -> Sequence[BackendEntry]:
+    """The backends of the file, or one, "local", as the settings say. Raises Conflict."""
+    if settings.backends is not None:
+        return read_backends(settings.backends)
+    if settings.backend == "engine":
+        return [EngineBackend(name="local", kind="engine", model=settings.model)]
+    return [
+        ServerBackend(
+            name="local",
+            kind="openai",
+            url=settings.openai_url,
+            key_variable=_KEY if settings.openai_key.get_secret_value() else "",
             model=settings.model,
-            key=settings.openai_key.get_secret_value(),
-            window=settings.context,
             timeout=settings.openai_timeout,
+            in_flight=settings.slots,
         )
-    return open_engine_model(
-        settings.model,
+    ]
+
+
+def _opening(settings: Settings, gate_of: Callable[[str], PolicyGate]) -> Opening:
+    return Opening(
+        gate_of,
+        {**os.environ, _KEY: settings.openai_key.get_secret_value()},
         cache=settings.cache,
         slots=settings.slots,
         context=settings.context,
         threads=settings.threads,
         waiting=settings.waiting,
     )
-
-
-def _backend(settings: Settings) -> str:
-    return backend_of(settings.openai_url if settings.backend == "openai" else "")
 
 
 def _now() -> datetime:

@@ -55,7 +55,7 @@ class Answerers(Protocol):
     async def of(self, tenant: str, key: Versioned) -> Answerer:
         """A variant that is ready. Raises Broken; Unavailable where nothing is known of the tenant yet."""
 
-    def standing(self, answerer: Answerer, tier: Tier) -> Standing:
+    def standing(self, tenant: str, answerer: Answerer, tier: Tier) -> Standing:
         """What can be expected of it now, for a question with passages of this tier at most."""
 
 
@@ -167,4 +167,4 @@ class Router:
             answerer = answerers[key] = await self.answerers.of(query.tenant, key)
         except Broken:
             return Standing(obstacle="broken")
-        return self.answerers.standing(answerer, query.tier)
+        return self.answerers.standing(query.tenant, answerer, query.tier)

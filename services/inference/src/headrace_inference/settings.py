@@ -15,6 +15,11 @@ class Settings(StatefulSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_INFERENCE_")
 
+    backends: Path | None = Field(
+        None,
+        description="A YAML file of several backends; unset takes one, made of the settings below."
+        " See docs/how-to/prompts.md.",
+    )
     backend: Literal["engine", "openai"] = Field(
         "engine", description="engine runs the model in this process; openai asks a server."
     )

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from headrace_inference.domain import Decoding, Prompt, Variant, Versioned
+from headrace_inference.variant_catalogue import House
+from headrace_inference.variant_records import PromptRecord, Reading, VariantRecord, Wiring
 
 DEFAULT = Versioned("default", "1")
 
@@ -43,6 +45,27 @@ class Catalogue:
             passages=found["passages"],
             passage_tokens=found["passage_tokens"],
         )
+
+    def house(self) -> House:
+        """All of it as records, as a tenant's own are."""
+        prompts = {
+            e.key: PromptRecord(self._prompt(e.key), is_built_in=True) for e in self.entries if e.kind == "prompt"
+        }
+        variants = {e.key: self._record(e.key) for e in self.entries if e.kind == "variant"}
+        return House(prompts, variants)
+
+    def _record(self, key: Versioned) -> VariantRecord:
+        found = self._content("variant", key)
+        wiring = Wiring(
+            prompt=found["prompt"]["name"],
+            prompt_version=int(found["prompt"]["version"]),
+            prompt_label="",
+            backend="",
+            model_version="",
+            reading=Reading(found["passages"], found["passage_tokens"]),
+            decoding=Decoding(**found["decoding"]),
+        )
+        return VariantRecord(key, wiring, is_built_in=True)
 
     def _prompt(self, key: Versioned) -> Prompt:
         found = self._content("prompt", key)

@@ -44,6 +44,16 @@ class PolicyGate:
     backend: str
     approvals: ApprovalServiceAsyncStub
 
+    def forbids(self, tier: Tier) -> bool:
+        """Whether no grant lets the model see text of a tier: known without asking anybody."""
+        return self.policy.backend_ruling(self.backend, tier).kind is RulingKind.DENY
+
+    @property
+    def max_tier(self) -> Tier | None:
+        """The strictest tier that needs no grant; None when there is none."""
+        allowed = [t for t in Tier if self.policy.backend_ruling(self.backend, t).kind is RulingKind.ALLOW]
+        return max(allowed, default=None)
+
     async def admits(self, sending: Sending) -> bool:
         """See ports.Gate.admits."""
         ruling = self.policy.backend_ruling(self.backend, sending.tier)

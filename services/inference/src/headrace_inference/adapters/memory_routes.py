@@ -144,9 +144,9 @@ class MemoryAnswerers:
             raise Broken("there is no such variant")
         return self.answerers[key]
 
-    def standing(self, answerer: Answerer, tier: Tier) -> Standing:
+    def standing(self, tenant: str, answerer: Answerer, tier: Tier) -> Standing:
         """See route_choosing.Answerers.standing."""
-        del tier
+        del tenant, tier
         return self.standings.get(answerer.variant.key, Standing())
 
     async def newest(self, tenant: str, name: str) -> Versioned | None:
