@@ -56,6 +56,9 @@ Attribute = Literal[
     "gen_ai.prompt.name",
     "gen_ai.prompt.version",
     "gen_ai.conversation.id",
+    "gen_ai.evaluation.name",
+    "gen_ai.evaluation.score.value",
+    "gen_ai.evaluation.score.label",
     "error.type",
     # ours
     "headrace.query.id",  # the query that a span works for
@@ -74,7 +77,14 @@ Attribute = Literal[
     "headrace.attempt",  # how often this event was tried, from 1
     "headrace.duplicate",  # the event had taken effect before
     "headrace.erased",  # the event was dropped: what it is about is erased
+    "headrace.evaluator.version",  # the version of what measured an answer
+    "headrace.rubric",  # name and version of the rubric that a judge went by
     "headrace.cost.micro_usd",  # what an answer cost
+]
+
+#: Events within a span.
+EventName = Literal[
+    "gen_ai.evaluation.result",  # one score of an answer, in the answer's own trace
 ]
 
 MetricName = Literal[
@@ -100,6 +110,8 @@ MetricName = Literal[
     "gen_ai.server.request.duration",
     # Histogram, seconds: from the request to its first token.
     "gen_ai.server.time_to_first_token",
+    # Counter: tasks of measuring, by outcome (scored, not_allowed, erased, gone, given_up, lost, judge_failed).
+    "headrace.evaluations",
     # Counter: answers, by grounding and tier.
     "headrace.answers",
     # Counter: answers that measure a variant and that nobody sees, by outcome.

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from headrace_telemetry.names import Attribute
+from headrace_telemetry.names import Attribute, EventName
 
 Value = str | int | float | bool | Sequence[str]
 Attributes = Mapping[Attribute, Value]
@@ -58,6 +58,11 @@ def fail(current: Span, error: str) -> None:
 def describe(current: Span, attributes: Attributes) -> None:
     """Adds attributes to a span."""
     current.set_attributes(_plain(attributes))
+
+
+def note(current: Span, name: EventName, attributes: Attributes) -> None:
+    """Adds an event to a span."""
+    current.add_event(name, _plain(attributes))
 
 
 def trace_id() -> str:

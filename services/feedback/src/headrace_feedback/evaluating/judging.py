@@ -1,8 +1,8 @@
 """A judge: a model that is asked a rubric's questions about an answer. Prompts, verdicts, votes. Pure.
 
-What is judged is data. It stands between marks that hold a nonce which nobody who wrote it could know, is never repeated
-among the instructions, and its own marks of a chat's turns are broken up; the question comes once more after it. A
-verdict is read from the model's words alone, strictly: one that cannot be read is no vote, and is counted.
+What is judged is data. It stands between marks that hold a nonce which nobody who wrote it could know, is never
+repeated among the instructions, and loses whatever marks the turns of a chat; the question comes once more after it.
+A verdict is read from the model's words alone, strictly: one that cannot be read is no vote, and is counted.
 """
 
 from __future__ import annotations

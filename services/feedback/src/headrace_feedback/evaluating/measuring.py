@@ -18,7 +18,7 @@ REFUSED = "not_in_sources"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number about one answer; see headrace.feedback.v1.Score. votes, unread: a judge's that could be read, or not."""
+    """One number about one answer; see headrace.feedback.v1.Score. votes, unread: a judge's, readable or not."""
 
     evaluator: str
     version: str
@@ -84,7 +84,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An answer to be measured, as it rests. reference: its dataset's row, sealed; None without one.
+    """An answer to be measured, as it rests. reference: a DatasetRow as SealedBytes; None without one.
 
     tier: the strictest of what would be read: the answer's, and that of every chunk that its model had. sources: those
     of the chunks.
