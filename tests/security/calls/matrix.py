@@ -24,11 +24,15 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from headrace.access import METHODS
 
+from tests.security.calls import learning, samples
 from tests.security.calls.house import Outcome
 from tests.security.calls.principals import ROLES_OF_ALL, Tokens, tenants_of
-from tests.security.calls.samples import SAMPLES, Sample, named, naming
+from tests.security.calls.sampling import SAMPLES, Sample, named, naming
 from tests.security.calls.world import Side
 from tests.security.methods import descriptors
+
+#: Importing them is what fills the table of samples.
+_TABLES = (samples, learning)
 
 
 class Callee(Protocol):
@@ -93,7 +97,11 @@ async def wrongly_answered(callee: Callee, cells: Sequence[Cell]) -> list[str]:
 
 def missing_samples(methods: Sequence[str]) -> list[str]:
     """What is served and has no sample, with the mend."""
-    return [f"{method}: add a sample to tests/security/calls/samples.py" for method in methods if method not in SAMPLES]
+    return [
+        f"{method}: add a sample as tests/security/calls/sampling.py tells"
+        for method in methods
+        if method not in SAMPLES
+    ]
 
 
 def with_samples(methods: Sequence[str]) -> list[str]:
@@ -101,11 +109,11 @@ def with_samples(methods: Sequence[str]) -> list[str]:
     return [method for method in methods if method in SAMPLES]
 
 
-def unnamed_ids(methods: Sequence[str], samples: Mapping[str, Sample] = SAMPLES) -> list[str]:
+def unnamed_ids(methods: Sequence[str], known: Mapping[str, Sample] = SAMPLES) -> list[str]:
     """Fields that name something by their name, and of which the sample does not say what."""
     found = []
-    for method in filter(samples.__contains__, methods):
-        sample = samples[method]
+    for method in filter(known.__contains__, methods):
+        sample = known[method]
         said = {METHODS[method].tenant, *sample.chosen, *(path for path, _ in sample.asked())}
         found += [f"{method}: {path}" for path in id_paths(descriptors()[method].input_type) if path not in said]
     return found
@@ -132,7 +140,7 @@ async def wrongly_refused(callee: Callee, side: Side, tokens: Tokens) -> list[st
             return f"{method} by {role} of {tenant} cannot be asked for: {error}"
         outcome = await callee.call(method, request, tokens.of(role, tenant))
         said = f"{method} by {role} of {tenant}: {outcome.code.name} {outcome.words}"
-        return "" if outcome.code is sample.code_for(role) else said
+        return "" if sample.is_well(outcome.code, role) else said
 
     cells = [
         (method, role, tenant)

@@ -1,19 +1,8 @@
-"""A request of each method that is fine, and which of its fields name something that a tenant has.
-
-To add a method: write `@sample("package.v1.Service/Method", ids=(...))` above a coroutine that takes a Side and returns
-a request that one of that tenant may make. The matrix calls it for every role that the table of access lists. What the
-request names (its `ids`: paths of fields, as in access.yaml) must be what only that side has, since the matrix asks one
-side for the other's too; "query_id|trace_id" names one thing by either. A field that ends with _id and names nothing,
-since the caller chooses it, stands in `chosen`. If a good call ends otherwise than with OK, say how by `code`; roles
-that the table of access lists and the policy file does not are `refused`.
-"""
+"""Samples of what asks, answers and governs. See sampling.py, which tells how to add one."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -44,51 +33,8 @@ from headrace.retrieval.v1 import service_pb2 as retrieval
 from headrace.trace.v1 import service_pb2 as traces
 from headrace_privacy import Tier
 
+from tests.security.calls.sampling import sample
 from tests.security.calls.world import SOURCE, Side
-
-Make = Callable[[Side], Awaitable[Message]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A method's request, and what is known of it; see above."""
-
-    make: Make
-    ids: tuple[str, ...] = ()
-    chosen: tuple[str, ...] = ()
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    refused: tuple[str, ...] = ()
-
-    def code_for(self, role: str) -> grpc.StatusCode:
-        """How a good call of a role that the table lists ends."""
-        return grpc.StatusCode.PERMISSION_DENIED if role in self.refused else self.code
-
-    def asked(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Each field that names something, with those that say the same otherwise."""
-        for names in self.ids:
-            for name in names.split("|"):
-                yield name, tuple(other for other in names.split("|") if other != name)
-
-
-SAMPLES: dict[str, Sample] = {}
-
-
-def sample(
-    method: str,
-    *,
-    ids: tuple[str, ...] = (),
-    chosen: tuple[str, ...] = (),
-    code: grpc.StatusCode = grpc.StatusCode.OK,
-    refused: tuple[str, ...] = (),
-) -> Callable[[Make], Make]:
-    """Notes the request of a method."""
-
-    def noted(make: Make) -> Make:
-        SAMPLES[method] = Sample(make, ids, chosen, code, refused)
-        return make
-
-    return noted
-
 
 # Queries
 
@@ -315,19 +261,19 @@ async def put_prompt(side: Side) -> Message:
 
 @sample("headrace.inference.v1.PromptService/GetPrompt", ids=("name",))
 async def get_prompt(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
+    await side.once("prompt", "developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
     return prompts.GetPromptRequest(tenant=side.tenant, name=f"of-{side.tenant}")
 
 
 @sample("headrace.inference.v1.PromptService/ListPrompts", ids=("name",))
 async def list_prompts(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
+    await side.once("prompt", "developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
     return prompts.ListPromptsRequest(tenant=side.tenant, name=f"of-{side.tenant}")
 
 
 @sample("headrace.inference.v1.PromptService/LabelPrompt", ids=("name",))
 async def label_prompt(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
+    await side.once("prompt", "developer", "headrace.inference.v1.PromptService/PutPrompt", await put_prompt(side))
     return prompts.LabelPromptRequest(
         tenant=side.tenant, name=f"of-{side.tenant}", label="candidate", version=1, reason="matrix"
     )
@@ -340,13 +286,13 @@ async def put_variant(side: Side) -> Message:
 
 @sample("headrace.inference.v1.VariantService/GetVariant", ids=("name",))
 async def get_variant(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.VariantService/PutVariant", await put_variant(side))
+    await side.once("variant", "developer", "headrace.inference.v1.VariantService/PutVariant", await put_variant(side))
     return variants.GetVariantRequest(tenant=side.tenant, name=f"of-{side.tenant}")
 
 
 @sample("headrace.inference.v1.VariantService/ListVariants", ids=("name",))
 async def list_variants(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.VariantService/PutVariant", await put_variant(side))
+    await side.once("variant", "developer", "headrace.inference.v1.VariantService/PutVariant", await put_variant(side))
     return variants.ListVariantsRequest(tenant=side.tenant, name=f"of-{side.tenant}")
 
 
@@ -365,15 +311,14 @@ async def put_kinds(side: Side) -> Message:
 
 @sample("headrace.inference.v1.RouteService/GetKinds")
 async def get_kinds(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.RouteService/PutKinds", await put_kinds(side))
+    await side.once("kinds", "developer", "headrace.inference.v1.RouteService/PutKinds", await put_kinds(side))
     return routes.GetKindsRequest(tenant=side.tenant)
 
 
-@sample("headrace.inference.v1.RouteService/PutRoute", ids=("route.arms.variant.name",))
+@sample("headrace.inference.v1.RouteService/PutRoute")
 async def put_route(side: Side) -> Message:
-    await side.do("developer", "headrace.inference.v1.VariantService/PutVariant", await put_variant(side))
-    await side.do("developer", "headrace.inference.v1.RouteService/PutKinds", await put_kinds(side))
-    arm = routes.Arm(variant=routes.VariantReference(name=f"of-{side.tenant}", version=1), weight=1.0)
+    await side.once("kinds", "developer", "headrace.inference.v1.RouteService/PutKinds", await put_kinds(side))
+    arm = routes.Arm(variant=routes.VariantReference(name="default", version=1), weight=1.0)
     return routes.PutRouteRequest(
         tenant=side.tenant, route=routes.Route(kind=f"how-{side.tenant}", arms=[arm], reason="m")
     )
@@ -391,7 +336,7 @@ async def list_routes(side: Side) -> Message:
     return routes.ListRoutesRequest(tenant=side.tenant, kind=f"how-{side.tenant}")
 
 
-@sample("headrace.inference.v1.RouteService/ExplainRoute")
+@sample("headrace.inference.v1.RouteService/ExplainRoute", chosen=("conversation_id",))
 async def explain_route(side: Side) -> Message:
     return routes.ExplainRouteRequest(tenant=side.tenant, text="How do I open a weir?")
 
@@ -433,34 +378,3 @@ async def tally(side: Side) -> Message:
 @sample("headrace.trace.v1.TraceService/GetTrace", ids=("trace_id|query_id",))
 async def get_trace(side: Side) -> Message:
     return traces.GetTraceRequest(trace_id=side.traces[Tier.PUBLIC])
-
-
-def named(request: Any, path: str) -> str:
-    """What a request names at a path; where there are several on the way, by the first."""
-    value = request
-    for name in path.split("."):
-        value = _first(getattr(value, name))
-    return str(value)
-
-
-def naming(request: Message, path: str, value: str) -> Message:
-    """The same request, but for what it names at a path."""
-    changed: Any = type(request)()
-    changed.CopyFrom(request)
-    *parents, last = path.split(".")
-    holder = changed
-    for name in parents:
-        holder = _first(getattr(holder, name))
-    if isinstance(getattr(holder, last), str):
-        setattr(holder, last, value)
-    else:
-        del getattr(holder, last)[:]
-        getattr(holder, last).append(value)
-    return changed  # type: ignore[no-any-return]
-
-
-def _first(value: Any) -> Any:
-    """The first of several, "" where there is none."""
-    if isinstance(value, str | Message):
-        return value
-    return value[0] if len(value) else ""

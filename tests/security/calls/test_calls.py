@@ -22,7 +22,7 @@ from tests.security.calls import matrix, tiers
 from tests.security.calls.effects import stored
 from tests.security.calls.house import House
 from tests.security.calls.principals import EVERYBODY, Tokens
-from tests.security.calls.samples import SAMPLES
+from tests.security.calls.sampling import SAMPLES
 from tests.security.calls.world import PATIENCE, Side
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(300)]

@@ -22,7 +22,7 @@ from headrace_runtime.grpc_server import Servicer, open_grpc_server
 from tests.security.calls import matrix
 from tests.security.calls.house import House, open_house
 from tests.security.calls.principals import Tokens
-from tests.security.calls.samples import SAMPLES
+from tests.security.calls.sampling import SAMPLES
 
 APPROVALS = "headrace.privacy.v1.ApprovalService"
 GET, LIST = f"{APPROVALS}/GetGrant", f"{APPROVALS}/ListGrants"
@@ -144,7 +144,7 @@ async def test_a_servicer_that_takes_its_time_is_found(servicer: Grants, is_caug
 
 def test_a_method_without_a_sample_is_found() -> None:
     (missing,) = matrix.missing_samples([GET, "headrace.new.v1.NewService/Do"])
-    assert missing == "headrace.new.v1.NewService/Do: add a sample to tests/security/calls/samples.py"
+    assert missing == "headrace.new.v1.NewService/Do: add a sample as tests/security/calls/sampling.py tells"
 
 
 def test_an_id_that_no_sample_speaks_of_is_found() -> None:

@@ -48,6 +48,7 @@ class Side:
     erasure_id: str = ""
     key_id: str = ""
     chunk_id: str = ""
+    made: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -75,6 +76,12 @@ class Side:
         outcome = await self.house.call(method, request, self.tokens.of(role, self.tenant, subject=subject))
         assert outcome.code is grpc.StatusCode.OK, f"{method}: {outcome.code.name} {outcome.words}"
         return outcome.responses[-1]
+
+    async def once(self, name: str, role: str, method: str, request: Any) -> Any:
+        """The response to a call that is made once for all who need what it makes."""
+        if name not in self.made:
+            self.made[name] = asyncio.create_task(self.do(role, method, request))
+        return await self.made[name]
 
     async def new_grant(self) -> str:
         """A grant that was asked for and not decided."""
