@@ -98,7 +98,7 @@ async def wrongly_answered(callee: Callee, cells: Sequence[Cell]) -> list[str]:
 def missing_samples(methods: Sequence[str]) -> list[str]:
     """What is served and has no sample, with the mend."""
     return [
-        f"{method}: add a sample as tests/security/calls/sampling.py tells"
+        f"{method}: add a sample, as tests/security/calls/sampling.py tells"
         for method in methods
         if method not in SAMPLES
     ]
@@ -204,12 +204,13 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b"
 
 
 def told(outcome: Outcome, value: str) -> tuple[str, str, bytes, tuple[str, ...]]:
-    """What a caller learns, without the id that it asked for, other ids, and numbers."""
+    """What a caller learns, without the id that it asked for, other ids, and numbers; of a stream how it ends, since
+    what is seen of a query on its way is a matter of when one looks."""
     return (
         outcome.code.name,
         _masked(outcome.words, value),
         outcome.details.replace(value.encode(), b"?"),
-        tuple(_masked(text_format.MessageToString(response), value) for response in outcome.responses),
+        tuple(_masked(text_format.MessageToString(response), value) for response in outcome.responses[-1:]),
     )
 
 

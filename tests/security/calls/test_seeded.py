@@ -144,7 +144,7 @@ async def test_a_servicer_that_takes_its_time_is_found(servicer: Grants, is_caug
 
 def test_a_method_without_a_sample_is_found() -> None:
     (missing,) = matrix.missing_samples([GET, "headrace.new.v1.NewService/Do"])
-    assert missing == "headrace.new.v1.NewService/Do: add a sample as tests/security/calls/sampling.py tells"
+    assert missing == "headrace.new.v1.NewService/Do: add a sample, as tests/security/calls/sampling.py tells"
 
 
 def test_an_id_that_no_sample_speaks_of_is_found() -> None:
