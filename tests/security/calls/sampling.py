@@ -5,10 +5,11 @@ To add a method: in samples.py, or in learning.py for what measures answers, wri
     @sample("package.v1.Service/Method", ids=(...))
 
 above a coroutine that takes a Side and returns a request that one of that tenant may make; `side.once` makes what
-several need. The matrix calls it for every role that the table of access lists. What the request names (its `ids`: paths of fields, as in access.yaml) must be what only that side has, since the matrix asks one
-side for the other's too; "query_id|trace_id" names one thing by either. A field that ends with _id and names nothing,
-since the caller chooses it, stands in `chosen`. If a good call ends otherwise than with OK, say how by `code`, HOWEVER
-where that depends; roles that the table of access lists and the policy file does not are `refused`.
+several need. The matrix calls it for every role that the table of access lists. What the request names (its `ids`:
+paths of fields, as in access.yaml) must be what only that side has, since the matrix asks one side for the other's too;
+"query_id|trace_id" names one thing by either. A field that ends with _id and names nothing, since the caller chooses
+it, stands in `chosen`. If a good call ends otherwise than with OK, say how by `code`, HOWEVER where that depends; roles
+that the table of access lists and the policy file does not are `refused`.
 """
 
 from __future__ import annotations
