@@ -11,26 +11,30 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 #: Issuers by the leading digits, with the lengths that they use (ISO/IEC 7812 and the networks' public tables):
 #: first and last prefix, lengths.
 _ISSUERS = (
-    (range(4, 5), (13, 16, 19)),  # Visa
+    (range(4, 5), (13, 16, 18, 19)),  # Visa, Switch
     (range(51, 56), (16,)),  # Mastercard
     (range(2221, 2721), (16,)),  # Mastercard's second range
     (range(34, 35), (15,)),  # American Express
     (range(37, 38), (15,)),
-    (range(300, 306), (14,)),  # Diners Club
-    (range(36, 37), (14,)),
-    (range(38, 40), (14, 16)),
-    (range(6011, 6012), (16, 19)),  # Discover
-    (range(644, 660), (16, 19)),
-    (range(3528, 3590), (16, 19)),  # JCB
-    (range(2131, 2132), (15,)),  # JCB's first ranges
-    (range(1800, 1801), (15,)),
+    (range(30, 31), (14, 16, 19)),  # Diners Club
+    (range(36, 37), (14, 15, 16, 17, 18, 19)),
+    (range(38, 40), (14, 15, 16, 17, 18, 19)),  # Diners Club, Hipercard
+    (range(3528, 3590), (15, 16, 17, 18, 19)),  # JCB
+    (range(31, 32), (16, 19)),  # UnionPay's transport cards
+    (range(2131, 2132), (15, 16)),  # JCB's first ranges
+    (range(2100, 2101), (15,)),
+    (range(1800, 1801), (15, 16)),
     (range(2014, 2015), (15,)),  # enRoute
     (range(2149, 2150), (15,)),
-    (range(62, 63), (16, 17, 18, 19)),  # UnionPay
-    (range(50, 51), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (range(56, 59), (12, 13, 14, 15, 16, 17, 18, 19)),
-    (range(60, 64), (16, 19)),  # RuPay, Maestro
-    (range(67, 68), (12, 13, 14, 15, 16, 17, 18, 19)),
+    (range(2200, 2206), (16, 17, 18, 19)),  # Mir, Borica
+    (range(50, 51), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro, Elo, Verve
+    (range(54, 56), (14,)),  # Diners Club in North America
+    (range(56, 59), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro, Bankcard
+    (range(60, 70), (12, 13, 14, 15, 16, 17, 18, 19)),  # Discover, RuPay, Maestro, UnionPay, Solo, Laser, Switch
+    (range(81, 83), (16,)),  # RuPay
+    (range(8600, 8601), (16,)),  # Uzcard
+    (range(9792, 9793), (16,)),  # Troy
+    (range(9860, 9861), (16,)),  # Humo
 )
 
 

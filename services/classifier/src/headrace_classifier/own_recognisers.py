@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import phonenumbers
 
+from headrace_classifier.identity_checks import WORLD_CHECKS
 from headrace_classifier.national_ids import CHECKS
 from headrace_classifier.ports import Hit, Recogniser
+from headrace_classifier.telephone_plans import is_dialled_bare, is_written_as_dialled
 
 #: Whose numbering plans a number without a country's code is held against.
 REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "NL", "PL", "SE", "BR", "IN", "IL", "CA", "AU")
@@ -55,8 +57,10 @@ def is_callable_said(candidate: str) -> bool:
 
 
 OWN_RECOGNISERS: Mapping[str, Recogniser] = {
-    **{name: Checked(check) for name, check in CHECKS.items()},
+    **{name: Checked(check) for name, check in {**CHECKS, **WORLD_CHECKS}.items()},
     "phone-plan": Checked(is_callable_abroad),
     "phone-national": Checked(is_callable_at_home),
     "phone-said": Checked(is_callable_said),
+    "phone-written": Checked(is_written_as_dialled),
+    "phone-bare": Checked(is_dialled_bare),
 }

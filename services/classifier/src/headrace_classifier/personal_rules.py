@@ -125,11 +125,42 @@ def _is_trunk_number(candidate: str, before: str, behind: str) -> bool:
     return 9 <= len(digits) <= 15 and len(set(digits)) > 3 and _is_number_to_call(candidate, before, behind)
 
 
+#: What says that a row of digits counts, orders or versions something.
+_COUNTING = re.compile(
+    r"(?i)(?:\b(?:order|invoice|inv|ref|reference|id|ids|sku|part|item|serial|batch|lot|ticket|case|tracking|track|isbn|issn"
+    r"|ean|gtin|asin|amount|total|sum|price|cost|count|rows?|bytes?|size|port|pid|build|error|code|version|page|pages"
+    r"|line|lines|step|offset|range|between|from|sequence|seq|population|coordinates?|lat|lon|lng|timestamp|epoch"
+    r"|bestellung|auftrag|rechnung|artikel|commande|facture|pedido|factura|ordine|fattura|bestelling|zamówienie"
+    r"|faktura|beställning|model|article|revision|rev|parcel|shipment|customer no|contract|policy|account)"
+    r"(?:[ _-]?(?:no|nr|number|num|id))?\.?[\"']?[ ]?[:=#]?[ ]?[\"']?|[$€£¥#=/_.,-])\Z"
+)
+_COUNTED = re.compile(
+    r"(?i)[ ]?(?:%|€|\$|£|(?:eur|usd|gbp|chf|sek|nok|dkk|pln|czk|rows?|bytes?|kb|mb|gb|ms|km|kg|cm|mm|px|people|users|items"
+    r"|records|requests|inhabitants|euros?|dollars?|pounds?|years?|days|hours|times|percent)\b|[=*/_])"
+)
+
+
+def _is_dialled(candidate: str, before: str, behind: str) -> bool:
+    """A number in a plan's groups with no word around it that says what else it counts; no date, no sum."""
+    if _COUNTING.search(before) or _COUNTED.match(behind) or re.match(r",\d", behind):
+        return False
+    if re.fullmatch(r"(?:19|20)\d\d\D(?:19|20)\d\d", candidate) or re.fullmatch(r"\d{1,3}(?:\.\d{3})+", candidate):
+        return False
+    return _is_number_to_call(candidate, before, behind)
+
+
+def _is_dialled_bare(candidate: str, before: str, behind: str) -> bool:
+    return len(set(candidate)) > 3 and _is_dialled(candidate, before, behind)
+
+
 #: A key or a word whose value is a telephone number, in the languages that we meet most.
 _PHONE_KEY = (
     r"(?i:(?:\b|_)(?:(?:tele)?phone|tel|telefon[oe]?|téléphone|mobile?|mobiltelefon|mobiel|cell|celular|móvil|handy"
-    r"|cellulare|portable|komórka|fax|whatsapp|msisdn|rufnummer"
-    r"|(?:tele)?phone[_ ]?(?:number|no|nr)|contact[_ ]number|callback(?:[_ ]number)?)\.?)"
+    r"|cellulare|portable|komórka|fax|whatsapp|msisdn|rufnummer|telefonnummer|telefoonnummer|telefonszám|telefonnummer"
+    r"|puhelin|puh|tlf|gsm|natel|mobilnummer|mobil|matkapuhelin|viber|signal|sms|pager|landline|hotline|caller"
+    r"|callee|caller[_ ]?id|dial(?:led)?|telephone|phones"
+    r"|(?:tele)?phone[_ ]?(?:number|num|no|nr)|(?:home|work|cell|mobile|office|day|evening)[_ ]?(?:phone|number|tel)"
+    r"|contact[_ ]?(?:number|phone|no)|callback(?:[_ ]number)?|call[_ ]?back)\.?)"
 )
 
 #: What people write before a number to call. `call` alone is code's word as well: it needs somebody to be called.
@@ -137,7 +168,10 @@ _CALLING = (
     r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
     r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
     r"(?: (?:me|us|him|her|them|back|at|on|now|please|the|customer|client))+"
-    r"|\b(?:my|his|her|their|our|contact|customer'?s?|client'?s?) (?:number|no\.?)|\bdial(?:ed|ing)?)\b"
+    r"|\b(?:my|his|her|their|our|your|contact|customer'?s?|client'?s?|new|old|home|work|office) (?:number|no\.?|cell)"
+    r"|\b(?:please|pls|to|can|and|then|just) (?:call|phone|text|ring|dial)|\bdial(?:l?ed|ing)?|\bcall ?back|\bvoicemail|\bvoice mail|\btelefon|\btéléphone|\bteléfono|\btelefono"
+    r"|\brufen sie|\bruf (?:mich|uns)|\berreichbar unter|\bappel(?:ez|er|le)|\bllám(?:ame|eme|enos|ar)"
+    r"|\bllame|\bchiam(?:ami|atemi|are|i)|\bzadzwoń|\bbel (?:me|mij|ons)|\bring (?:meg|mig)|\bligue)\b"
     r"(?:\.[ :]{0,2}|(?:[^\d+\n.;!?]|(?i:n[or]|tel)\.){0,24})"
 )
 _GAP = r"[ \x{A0}./\x{2010}-\x{2015}-]"
@@ -167,6 +201,23 @@ def _shaped(name: str, pattern: str, *, by: str = "") -> PersonalRule:
     """A rule for a number whose shape and check digits say enough, unless it is part of a longer one."""
     return PersonalRule(name, rf"\b{pattern}\b", by or name, means=_stands_alone)
 
+
+#: What people and forms call the number by which a state knows them.
+_IDENTITY_WORDS = (
+    r"national[ _-]?(?:id|identification|identity|insurance)(?:[ _-]?(?:card|document))?"
+    r"|(?:personal|identity|citizen|civil|fiscal|resident)[ _-]?(?:id|identification|code|card|document|number)"
+    r"|(?:id|identity)[ _-]card|social[ _-]?(?:security|insurance)|tax[ _-]?(?:payer[ _-]?)?(?:id|identification|number|no)"
+    r"|passport|driv(?:er|ing)'?s?[ _-]?licen[cs]e|health[ _-]?(?:insurance|card|id)|insurance[ _-]?number"
+    r"|ssn|nino|nif|dni|nss|numéro de sécu(?:rité sociale)?|sécurité sociale|carte vitale"
+    r"|personalausweis(?:nummer)?|ausweisnummer|reisepass(?:nummer)?|steuer-?id|sozialversicherungsnummer|svnr|ahv"
+    r"|bsn|burgerservicenummer|paspoort(?:nummer)?|rijksregisternummer|numéro national|codice fiscale|carta d'identità"
+    r"|pesel|dowód osobisty|paszport|personnummer|samordningsnummer|fødselsnummer|cpr(?:-nummer)?|henkilötunnus|hetu"
+    r"|kennitala|cpf|carteira de identidade|contribuinte|cartão de cidadão|bilhete de identidade|curp"
+    r"|cuil|cuit|cédula|cedula|rodné číslo|občanský průkaz|cnp|egn|jmbg|emšo|oib|személyi(?: szám)?|tckn|tc kimlik"
+    r"|kimlik no|amka|ppsn?|aadhaar|nric|mykad|hkid|cnic|snils|emirates id|teudat zehut|isikukood"
+    r"|asmens kodas|personas kods|nhs"
+)
+_IDENTITY_VALUE = r"[A-Z]{0,4}[ -]?\d[\dA-Z]{0,14}(?:[ ./-]{1,2}[\dA-Z]{1,11}){0,6}"
 
 PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule(
@@ -211,6 +262,20 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
         means=_is_number_to_call,
     ),
     PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone-said", means=_is_number_to_call),
+    PersonalRule(
+        "phone",
+        rf"(?:\b|\()\d{{1,5}}\)?(?:{_GAP}{{1,3}}\(?\d{{1,5}}\)?){{1,5}}(?:\b|$)",
+        "phone-written",
+        means=_is_dialled,
+    ),
+    PersonalRule("phone", r"\b0[1-9]\d{8,9}\b", "phone-bare", means=_is_dialled_bare),
+    PersonalRule(
+        "phone",
+        rf"(?:\b|\()(\d(?:[()]|{_GAP}|\d){{6,20}}\d)[\"']?[,;:]?[ ]{{0,2}}"
+        r"(?:\((?:mobile|cell|home|work|office|tel|phone)|is (?:my|his|her|our|the|their) (?:\w+ )?(?:phone|cell|mobile|number))",
+        "phone-said",
+        means=_is_number_to_call,
+    ),
     PersonalRule("iban", r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b", "iban"),
     PersonalRule("crypto-wallet", r"\b(?:bc1[a-z0-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})\b", "crypto-wallet"),
     _shaped("us-ssn", r"\d{3}-\d{2}-\d{4}"),
@@ -264,5 +329,56 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     _shaped("cz-rc", r"\d{2}(?:[05][1-9]|[16][0-2]|[27][1-9]|[38][0-2])(?:0[1-9]|[12]\d|3[01])/\d{4}"),
     _shaped(
         "it-fiscal-code", r"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]", by="fiscal-code"
+    ),
+    _shaped("at-svnr", r"\d{4} (?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}"),
+    _said("at-svnr", r"svnr|sozialversicherungsnummer|sv-?nummer|versicherungsnummer", r"\d{4} ?\d{6}"),
+    _shaped("de-rvnr", r"\d{2} ?\d{6} ?[A-Z] ?\d{2} ?\d"),
+    _shaped("ro-cnp", r"[1-8]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{6}"),
+    _said("bg-egn", r"egn|егн", r"\d{10}"),
+    _said("hr-oib", r"oib", r"\d{11}"),
+    _shaped("jmbg", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])[089]\d{2}\d{6}"),
+    _shaped("tr-tckn", r"[1-9]\d{10}"),
+    _shaped("baltic-code", r"[1-6]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{4}"),
+    _shaped("lv-pk", r"(?:0[1-9]|[12]\d|3[012])(?:0[1-9]|1[0-2])\d{2}-[012]\d{4}"),
+    _shaped("ie-pps", r"\d{7}[A-W][A-IW]?"),
+    _said("gr-amka", r"amka|αμκα", r"\d{11}"),
+    _said("hu-taj", r"taj", r"\d{3}[ -]?\d{3}[ -]?\d{3}"),
+    _shaped("lu-matricule", r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{5}"),
+    _shaped("is-kennitala", r"(?:[0-6]\d|7[01])(?:0[1-9]|1[0-2])\d{2}-\d{3}[089]"),
+    _shaped("cn-rid", r"[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[0-9Xx]"),
+    _shaped("za-id", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{4} ?[012][89]\d"),
+    _shaped(
+        "mx-curp", r"[A-Z][AEIOUX][A-Z]{2}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[HMX][A-Z]{2}[A-Z]{3}[A-Z0-9]\d"
+    ),
+    _shaped("cl-rut", r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]"),
+    _said("cl-rut", r"rut|run", r"\d{7,8}-?[\dkK]"),
+    _shaped("ar-cuil", r"2[0347]-\d{8}-\d"),
+    _said("il-id", r"teudat zehut|mispar zehut|israeli id", r"\d{8,9}"),
+    _shaped("tw-id", r"[A-Z][12]\d{8}"),
+    PersonalRule("hk-id", r"\b[A-Z]{1,2}\d{6}\([0-9A]\)", "hk-id", means=_stands_alone),
+    _shaped("th-id", r"\d-\d{4}-\d{5}-\d{2}-\d"),
+    _shaped("my-kad", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-\d{2}-\d{4}"),
+    _shaped("ru-snils", r"\d{3}-\d{3}-\d{3}[ -]\d{2}"),
+    _shaped("ca-sin", r"\d{3}-\d{3}-\d{3}"),
+    _said("ca-sin", r"sin|social insurance", r"\d{3} ?\d{3} ?\d{3}"),
+    _shaped("es-nss", r"\d{2}[ /-]\d{7,8}[ /-]\d{2}"),
+    _said("es-nss", r"nuss|nss|seguridad social", r"\d{11,12}"),
+    _said("jp-number", r"my number|individual number", r"\d{4}[ -]?\d{4}[ -]?\d{4}"),
+    _shaped("pk-cnic", r"[1-7]\d{4}-\d{7}-\d"),
+    _shaped("br-cpf", r"\d{11}"),
+    _shaped("be-rrn", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{3} ?\d{2}"),
+    _shaped("no-fnr", r"(?:[04][1-9]|[1256]\d|[37][01])(?:0[1-9]|1[0-2])\d{2} ?\d{5}"),
+    _shaped("dk-cpr", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}-\d{4}", by="birthday-number"),
+    _shaped("fi-hetu", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]"),
+    _said("es-nif", r"dni|nif|nie", r"[XYZ]?[ .-]?\d{1,2}\.?\d{3}\.?\d{3}[ .-]?[A-Z]", by="identity-said"),
+    _said("identity-number", _IDENTITY_WORDS, _IDENTITY_VALUE, by="identity-said"),
+    PersonalRule(
+        "identity-number",
+        rf"\b({_IDENTITY_VALUE})[\"']?(?:,| is| was|\)|) {{0,2}}"
+        rf"(?:\(|my |his |her |their |the |as |our |customer's ){{0,2}}"
+        rf"(?i:{_IDENTITY_WORDS})\b",
+        "identity-said",
+        0.01,
+        means=_stands_alone,
     ),
 )

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace_classifier.checksums import entropy, is_card_number, is_iban
+from headrace_classifier.checksums import entropy, is_card_number, is_iban, luhn
 from headrace_classifier.patterns import Resume, after, within
 
 #: Looks at what a pattern matched and at the few characters before and behind it, and says whether it is a secret.
@@ -66,6 +66,12 @@ def _is_url_password(value: str, _before: str = "", _behind: str = "") -> bool:
 
 def _is_card(value: str, before: str, behind: str) -> bool:
     return is_card_number("".join(c for c in value if c.isdigit())) and not _is_in_iban(value, before, behind)
+
+
+def _is_said_card(value: str, before: str, behind: str) -> bool:
+    """Somebody calls it a card: the check digit is enough."""
+    digits = "".join(c for c in value if c.isdigit())
+    return len(set(digits)) > 1 and luhn(digits) and not _is_in_iban(value, before, behind)
 
 
 _IBAN_HEAD = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4})*[ -]?\Z")
@@ -126,6 +132,12 @@ _NAME = (
 _ASSIGNED = _NAME + r"[\"'`]?[ \t]{0,8}(?::=|=>|={1,3}|!=|:)[ \t]{0,8}"
 
 _CARD_GAP = r"[ \x{A0}.\x{2010}-\x{2015}-]"
+#: With one of these before it a number with the check digit is a card, whoever issued it.
+_CARD_WORDS = (
+    r"(?i:\b(?:credit|debit|bank|payment|charge)?[ _-]?(?:card|cc|pan|visa|master ?card|amex|american express"
+    r"|diners(?: club)?|discover|jcb|maestro|union ?pay|kreditkarte|karte|carte(?: bancaire)?|tarjeta|carta di credito|creditcard|karta"
+    r"|kort|cartão)(?:[ _-]?(?:no|nr|number|num|nummer|numéro|número))?\b)[^\d\n.;!?]{0,16}"
+)
 _LITERAL = r"(?:[rbuf]|rb|@)?"
 
 
@@ -182,11 +194,19 @@ SECRET_RULES: tuple[SecretRule, ...] = (
     ),
     SecretRule(
         "credit-card",
-        rf"\b(?:\d{{12,19}}|\d{{4}}(?:{_CARD_GAP}\d{{4}}){{3}}|\d{{4}}{_CARD_GAP}\d{{6}}{_CARD_GAP}\d{{4,5}})\b",
+        rf"(?:\b|_)(\d{{12,19}}|\d{{4}}(?:{_CARD_GAP}{{1,2}}\d{{4}}){{2,3}}|\d{{4}}{_CARD_GAP}{{1,2}}\d{{6}}{_CARD_GAP}{{1,2}}\d{{4,5}}"
+        rf"|\d{{6}}{_CARD_GAP}\d{{6,13}})(?:\b|_)",
         _is_card,
         within,
     ),
-    SecretRule("credit-card", rf"\b\d{{4}}(?:{_CARD_GAP}\d{{4}}){{3}}{_CARD_GAP}\d{{1,3}}\b", _is_card, within),
+    SecretRule(
+        "credit-card",
+        rf"\b\d{{4}}(?:{_CARD_GAP}\d{{4}}){{2,3}}{_CARD_GAP}\d{{1,3}}\b|\b\d{{4}}{_CARD_GAP}\d{{5}}{_CARD_GAP}\d{{6}}\b"
+        rf"|\b\d{{4}}{_CARD_GAP}\d{{4}}{_CARD_GAP}\d{{5}}\b",
+        _is_card,
+        within,
+    ),
+    SecretRule("credit-card", rf"{_CARD_WORDS}(\d(?:{_CARD_GAP}?\d){{11,18}})\b", _is_said_card),
     SecretRule(
         "authorization-header",
         r"(?i:\b(?:authorization|bearer)[\"']?\s*[:=]?\s*(?:bearer|basic|token)?\s+)([A-Za-z0-9+/_.~=-]{20,})",
