@@ -29,6 +29,9 @@ from headrace_feedback.consumers import Consumers
 from headrace_feedback.erasing import LogHoldings, Tombstones, subscribe
 from headrace_feedback.handlers import Door
 from headrace_feedback.reading import Desk
+from headrace_feedback.reviewing.app import serve_reviews
+from headrace_feedback.reviewing.erasing import ReviewPart
+from headrace_feedback.reviewing.intake import ReviewSampler
 from headrace_feedback.running.app import Neighbours, open_runs
 from headrace_feedback.running.erasing import RunHoldings
 from headrace_feedback.running.variants import open_variants
@@ -59,23 +62,25 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         reader = PostgresReader(database)
         door = Door(reader, classifier, VaultKeeper(vault))
         tombstones = Tombstones(vault)
-        consumers = Consumers(ledger, _log_on, door=door, tombstones=tombstones)
+        sampler, desk = ReviewSampler(vault), Desk(reader, classifier, policy)
+        consumers = Consumers(ledger, _log_on, door=door, tombstones=tombstones, sampler=sampler)
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
         admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
-        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), (RunHoldings(),))
+        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), (RunHoldings(), ReviewPart()))
         subscribe(bus, Eraser("feedback", ledger, vault, holdings, lambda: datetime.now(UTC)))
         servicer = FeedbackServicer(
             ledger,
             _log_on,
             door=door,
-            desk=Desk(reader, classifier, policy),
+            desk=desk,
             vault=vault,
             caller=current_principal,
             new_id=uuid4,
             now=lambda: datetime.now(UTC),
             tombstones=tombstones,
+            sampler=sampler,
         )
         neighbours = Neighbours(classifier, variants, policy, vault)
         async with ledger.relaying(bus), open_runs(bus, ledger, neighbours) as runs:
@@ -84,6 +89,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
                 [
                     Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService"),
                     runs,
+                    *serve_reviews(database, ledger, _log_on, door=door, desk=desk, vault=vault),
                 ],
             )
 

@@ -13,7 +13,7 @@ from headrace_stream import Delivery, Event, Ledger, Unit
 from headrace_feedback.feedback import Feedback
 from headrace_feedback.handlers import Door, log_interaction, record_feedback, take_in
 from headrace_feedback.links import link_to_answer
-from headrace_feedback.ports import Log, NoTombstones, Tombstones
+from headrace_feedback.ports import Log, NoSampler, NoTombstones, Sampler, Tombstones
 from headrace_feedback.translate import read_answer, read_feedback, read_words, to_recorded
 
 
@@ -27,21 +27,27 @@ class Consumers:
         *,
         door: Door,
         tombstones: Tombstones = NoTombstones(),  # noqa: B008 - it has no state
+        sampler: Sampler = NoSampler(),  # noqa: B008 - it has no state
     ) -> None:
         self._ledger = ledger
         self._log_on = log_on
         self._door = door
         self._tombstones = tombstones
+        self._sampler = sampler
 
     async def on_answer(self, delivery: Delivery[AnswerCompleted]) -> Sequence[Event[Any]]:
         """Stores the interaction, and joins the feedback that came before it. Raises Erased."""
         traceparent = delivery.arrival.headers.get("traceparent", "")
         interaction = read_answer(delivery.message, event_id=delivery.event_id, traceparent=traceparent)
+        words = await self._sampler.words(delivery.message)
         async with self._ledger.once(delivery, tenant=interaction.tenant) as unit:
             if unit is not None:
                 await self._tombstones.keep_out_answer(unit, delivery.message)
                 log = self._log_on(unit)
                 joined = await log_interaction(interaction, log, keeper=self._door.keeper, now=delivery.received_at)
+                await self._sampler.on_answer(unit, interaction, words, now=delivery.received_at)
+                for feedback in joined:
+                    await self._sampler.on_judgement(unit, feedback, now=delivery.received_at)
                 unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
         return ()
 
@@ -56,6 +62,7 @@ class Consumers:
                 recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
                 link_to_answer(recording.interaction)
                 if recording.is_new:
+                    await self._sampler.on_judgement(unit, recording.feedback, now=delivery.received_at)
                     unit.emit(_recorded(delivery, recording.feedback, replaces=recording.replaces))
         return ()
 

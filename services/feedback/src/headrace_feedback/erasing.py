@@ -134,12 +134,12 @@ class LogHoldings:
         by_id = "WHERE tenant = $1 AND query_id = ANY($2)"
         removed = await self._remove_parts(connection, erasure, names, queries=ids)
         removed |= {
-            JUDGEMENTS: await _delete(connection, f"DELETE FROM feedback {by_id}", tenant, ids),  # noqa: S608
-            LINEAGE: await _delete(connection, f"DELETE FROM interaction_chunks {by_id}", tenant, ids),  # noqa: S608
-            INTERACTIONS: await _delete(connection, f"DELETE FROM interactions {by_id}", tenant, ids),  # noqa: S608
+            JUDGEMENTS: await deleted(connection, f"DELETE FROM feedback {by_id}", tenant, ids),  # noqa: S608
+            LINEAGE: await deleted(connection, f"DELETE FROM interaction_chunks {by_id}", tenant, ids),  # noqa: S608
+            INTERACTIONS: await deleted(connection, f"DELETE FROM interactions {by_id}", tenant, ids),  # noqa: S608
         }
         if meant.judgements:
-            removed[JUDGEMENTS] += await _delete(
+            removed[JUDGEMENTS] += await deleted(
                 connection,
                 f"DELETE FROM feedback WHERE tenant = $1 AND {meant.judgements}",  # noqa: S608
                 tenant,
@@ -207,7 +207,8 @@ class LogHoldings:
             return 0
 
 
-async def _delete(connection: Connection, delete: str, *values: object) -> int:
+async def deleted(connection: Connection, delete: str, *values: object) -> int:
+    """Runs a DELETE, and returns how many rows went."""
     status = await connection.execute(delete, *values)
     return int(status.rpartition(" ")[2])
 

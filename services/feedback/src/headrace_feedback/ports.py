@@ -106,6 +106,34 @@ class Tombstones(Protocol):
         """Raises Erased for a judgement of an answer that is erased, or sent by somebody before they were."""
 
 
+class Sampler(Protocol):
+    """What picks answers for experts to look at."""
+
+    async def words(self, message: AnswerCompleted) -> frozenset[bytes]:
+        """The question's words, hashed; none where nobody asks for them. Raises Unavailable, and Erased."""
+
+    async def on_answer(self, unit: Any, interaction: Interaction, words: frozenset[bytes], *, now: datetime) -> None:
+        """An answer is being stored."""
+
+    async def on_judgement(self, unit: Any, feedback: Feedback, *, now: datetime) -> None:
+        """A judgement is being stored, or joined to its answer."""
+
+
+class NoSampler:
+    """Nothing is picked."""
+
+    async def words(self, message: AnswerCompleted) -> frozenset[bytes]:
+        """See Sampler."""
+        del message
+        return frozenset()
+
+    async def on_answer(self, unit: Any, interaction: Interaction, words: frozenset[bytes], *, now: datetime) -> None:
+        """See Sampler."""
+
+    async def on_judgement(self, unit: Any, feedback: Feedback, *, now: datetime) -> None:
+        """See Sampler."""
+
+
 class NoTombstones:
     """Nothing was ever erased."""
 

@@ -56,7 +56,7 @@ async def explain(about: Reference, desk: Desk, *, by: Principal) -> Explained:
     use = _use(by, Wish(about.tenant, purpose), (outline,))
     verdict = await desk.authorizer.authorize(use)
     if not verdict.allowed:
-        raise Denied(_refusal(use, verdict, desk.policy))
+        raise Denied(refusal(use, verdict, desk.policy))
     async with desk.reader.open(about.tenant, clearance=outline.tier) as log:
         logged = await log.read(about.tenant, outline.query_id)
         if logged is None:
@@ -127,7 +127,7 @@ class Exporting:
             use = _use(self._by, self._wish, ())
             verdict = await self._desk.authorizer.authorize(use)
             if not verdict.allowed:
-                raise Denied(_refusal(use, verdict, self._desk.policy))
+                raise Denied(refusal(use, verdict, self._desk.policy))
 
     async def _pages(self) -> AsyncIterator[Sequence[Outline]]:
         last: Outline | None = None
@@ -175,7 +175,7 @@ class Exporting:
         elif group in self._granted:
             raise Denied(f"a grant ended while it was being read: {verdict.reason}")
         else:
-            self._refused.append(_refusal(use, verdict, self._desk.policy))
+            self._refused.append(refusal(use, verdict, self._desk.policy))
             self.excluded[_reason(use, self._desk.policy), use.tier] += len(members)
         return verdict
 
@@ -209,7 +209,7 @@ def _reason(use: Use, policy: Policy) -> Reason:
     return "denied_by_policy" if kind is RulingKind.DENY else "no_grant"
 
 
-def _refusal(use: Use, verdict: Verdict, policy: Policy) -> str:
+def refusal(use: Use, verdict: Verdict, policy: Policy) -> str:
     """What a person reads: why, and what would mend it."""
     why = verdict.reason.rstrip(".")
     if _reason(use, policy) == "denied_by_policy":

@@ -8,23 +8,22 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-from headrace import topics
 from headrace.feedback.v1 import service_pb2, service_pb2_grpc
-from headrace.feedback.v1.feedback_pb2 import FeedbackRecorded, FeedbackSubmitted
+from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import ProtectedText
 from headrace.query.v1.answer_pb2 import AnswerCompleted
 from headrace_identity import Principal
 from headrace_privacy import Erased, Opener, Vault
-from headrace_stream import Event, Ledger, Unit
-from headrace_stream.envelope import derived_id
+from headrace_stream import Ledger, Unit
 
 from headrace_feedback.feedback import Feedback
-from headrace_feedback.handlers import Door, Recording, record_feedback, take_in
+from headrace_feedback.handlers import Door, record_feedback, take_in
 from headrace_feedback.interaction import Tallied
 from headrace_feedback.links import link_to_answer
 from headrace_feedback.opening import open_answer, open_feedback, open_text, open_words, parse
-from headrace_feedback.ports import Log, NoTombstones, Tombstones
+from headrace_feedback.ports import Log, NoSampler, NoTombstones, Sampler, Tombstones
 from headrace_feedback.reading import Desk, Explained, Exporting, Readable, explain, no_such
+from headrace_feedback.recording import recorded_event
 from headrace_feedback.translate import (
     read_feedback,
     read_reference,
@@ -33,7 +32,6 @@ from headrace_feedback.translate import (
     read_words,
     to_exclusion,
     to_exported,
-    to_recorded,
     to_timestamp,
 )
 
@@ -62,8 +60,10 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         new_id: Callable[[], UUID],
         now: Callable[[], datetime],
         tombstones: Tombstones = NoTombstones(),  # noqa: B008 - it has no state
+        sampler: Sampler = NoSampler(),  # noqa: B008 - it has no state
     ) -> None:
         self._tombstones = tombstones
+        self._sampler = sampler
         self._ledger = ledger
         self._log_on = log_on
         self._door = door
@@ -92,7 +92,8 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
             recording = await record_feedback(feedback, self._log_on(unit), keeper=self._door.keeper)
             link_to_answer(recording.interaction)
             if recording.is_new:
-                unit.emit(_recorded(recording))
+                await self._sampler.on_judgement(unit, recording.feedback, now=self._now())
+                unit.emit(recorded_event(recording))
         return recording.feedback
 
     async def Get(self, request: service_pb2.GetRequest, context: Context) -> service_pb2.GetResponse:
@@ -143,21 +144,6 @@ class FeedbackServicer(service_pb2_grpc.FeedbackServiceServicer):
         del context
         async for batch in self._desk.reader.tally(read_tenant(request.tenant)):
             yield service_pb2.TallyResponse(interactions=map(_to_tallied, batch))
-
-
-def _recorded(recording: Recording) -> Event[FeedbackRecorded]:
-    message = to_recorded(recording.feedback, replaces=recording.replaces)
-    return Event(
-        topic=topics.FEEDBACK_RECORDED,
-        message=message,
-        key=message.query_id or message.trace_id,
-        event_id=derived_id("record", message.tenant, message.feedback_id),
-        source="feedback",
-        correlation_id=message.query_id,
-        causation_id=message.feedback_id,
-        tenant=message.tenant,
-        tier=recording.feedback.tier,
-    )
 
 
 def _parsed(readable: Readable) -> tuple[AnswerCompleted, ProtectedText]:
