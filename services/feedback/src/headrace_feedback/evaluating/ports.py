@@ -53,6 +53,14 @@ class Labelled:
     labels: Mapping[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What an answer should have said, as it rests: a ProtectedText, sealed, with the tier of the words."""
+
+    words: bytes = field(repr=False)
+    tier: Tier
+
+
 class Books(Protocol):
     """Scores, judges and settings, inside one transaction of one tenant."""
 
@@ -95,8 +103,8 @@ class Books(Protocol):
     async def labelled(self, tenant: str, rubric: Versioned) -> Sequence[Labelled]:
         """Every answer that experts labelled against a version of a rubric, by its id."""
 
-    async def corrected(self, tenant: str, query_ids: Sequence[UUID]) -> Mapping[UUID, bytes]:
-        """The last correction of these, as it rests: sealed."""
+    async def corrected(self, tenant: str, query_ids: Sequence[UUID]) -> Mapping[UUID, Corrected]:
+        """The last correction of these, as far as there is one."""
 
 
 class Desk(Protocol):

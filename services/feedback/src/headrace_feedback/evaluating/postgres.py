@@ -18,7 +18,7 @@ from headrace_stream import Event, Ledger, Unit
 from headrace_feedback.evaluating.judging import Agreement, Calibration, Judge, Model
 from headrace_feedback.evaluating.measuring import Score, Scored, Subject, counts_of
 from headrace_feedback.evaluating.pairs import PairScore
-from headrace_feedback.evaluating.ports import Labelled
+from headrace_feedback.evaluating.ports import Corrected, Labelled
 from headrace_feedback.evaluating.queue import PostgresQueue, sampling_of
 from headrace_feedback.evaluating.tasks import Sampling, Task
 from headrace_feedback.interaction import Versioned
@@ -97,7 +97,7 @@ _LABELLED = """
     ORDER BY query_id, reviewer, labelled_at DESC, label_id DESC
 """
 _CORRECTED = """
-    SELECT DISTINCT ON (query_id) query_id, words FROM feedback
+    SELECT DISTINCT ON (query_id) query_id, words, tier FROM feedback
     WHERE tenant = $1 AND query_id = ANY($2) AND kind = 'correction'
     ORDER BY query_id, recorded_at DESC, feedback_id DESC
 """
@@ -192,10 +192,10 @@ class PostgresBooks:
             for query_id, criteria in by_query.items()
         ]
 
-    async def corrected(self, tenant: str, query_ids: Sequence[UUID]) -> Mapping[UUID, bytes]:
+    async def corrected(self, tenant: str, query_ids: Sequence[UUID]) -> Mapping[UUID, Corrected]:
         """See ports.Books."""
         rows = await self._connection.fetch(_CORRECTED, tenant, list(query_ids))
-        return {row["query_id"]: row["words"] for row in rows}
+        return {row["query_id"]: Corrected(row["words"], Tier(row["tier"])) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

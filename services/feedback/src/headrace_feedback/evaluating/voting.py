@@ -124,13 +124,14 @@ async def score_pair(bench: Bench, a: Shown, b: Shown) -> list[PairScore]:
         judged = judging.judged(first.said, second.said)
         if judged is not None:
             lengths = len(a.words.answer), len(b.words.answer)
-            scores.append(_pair_score(bench, criterion, judged, lengths, first, second))
+            scores.append(pair_score(bench, criterion, judged, lengths, first, second))
     return scores
 
 
-def _pair_score(
+def pair_score(
     bench: Bench, criterion: Criterion, judged: Judged, lengths: tuple[int, int], *orders: Votes
 ) -> PairScore:
+    """Writes down a comparison. lengths: of A's answer and of B's, in characters."""
     return PairScore(
         judge=bench.judge.name,
         version=bench.judge.version,

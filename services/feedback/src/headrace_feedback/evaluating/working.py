@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 from google.protobuf.message import DecodeError
+from headrace_privacy import Tier
 from headrace_privacy.policy import Purpose
 from headrace_privacy.sealing import Tampered
 from headrace_runtime.errors import Conflict, Denied, Overloaded, Rejected, Unavailable, place_of
@@ -85,13 +86,20 @@ class Parts:
 
 @dataclass(slots=True)
 class Leave:
-    """Whether these answers may be read now: asked when it is needed, and again when it is old."""
+    """Whether somebody may read these answers now: asked when it is needed, and again when it is old.
+
+    tier: the strictest of what would be read; None: of the answers.
+    """
 
     parts: Parts
     tenant: str
     subjects: Sequence[Subject]
+    role: str = "service:feedback"
+    subject: str = "feedback"
+    tier: Tier | None = None
     asked_at: datetime | None = None
     allowed: bool = False
+    reason: str = ""
 
     async def is_live(self) -> bool:
         """Asks. What was refused once stays so. Raises Unavailable, which is no leave."""
@@ -100,16 +108,17 @@ class Leave:
             return False
         if self.asked_at is None or (now - self.asked_at).total_seconds() > self.parts.limits.leave_seconds:
             self.asked_at = now
-            self.allowed = (await self.parts.authorizer.authorize(self._use())).allowed
+            verdict = await self.parts.authorizer.authorize(self._use())
+            self.allowed, self.reason = verdict.allowed, verdict.reason
         return self.allowed
 
     def _use(self) -> Use:
         return Use(
-            role="service:feedback",
-            subject="feedback",
+            role=self.role,
+            subject=self.subject,
             tenant=self.tenant,
             purpose=Purpose.EVALUATE,
-            tier=max(one.tier for one in self.subjects),
+            tier=self.tier or max(one.tier for one in self.subjects),
             sources=tuple(sorted({source for one in self.subjects for source in one.sources})),
             records=tuple(str(one.query_id) for one in self.subjects),
         )
