@@ -33,7 +33,7 @@ backends:
 def with_line(line: str) -> str:
     """The file, where the last backend says this instead of what it says of the same."""
     first, last = WHOLE.split("  - name: large\n")
-    key = line.split(":")[0]
+    key = line.split(":", maxsplit=1)[0]
     kept = [one for one in ["    name: large", *last.splitlines()] if not one.strip().startswith(f"{key}:")]
     return "\n".join([first + "  -", *kept, f"    {line}"])
 

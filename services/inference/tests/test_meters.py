@@ -28,9 +28,9 @@ def clock() -> Clock:
         (Prices(), Spent(input_tokens=10**6, output_tokens=10**6), 0),
         (Prices(Decimal("0.15"), Decimal("0.60")), Spent(input_tokens=1000, output_tokens=500), 450),
         (Prices(Decimal("0.15")), Spent(input_tokens=1), 1),  # a fraction is paid too
-        (Prices(Decimal("3")), Spent(input_tokens=100, cached_input_tokens=40), 300),
-        (Prices(Decimal("3"), cached_input=Decimal("0.3")), Spent(input_tokens=100, cached_input_tokens=40), 192),
-        (Prices(Decimal("3"), cached_input=Decimal(0)), Spent(input_tokens=10, cached_input_tokens=40), 0),
+        (Prices(Decimal(3)), Spent(input_tokens=100, cached_input_tokens=40), 300),
+        (Prices(Decimal(3), cached_input=Decimal("0.3")), Spent(input_tokens=100, cached_input_tokens=40), 192),
+        (Prices(Decimal(3), cached_input=Decimal(0)), Spent(input_tokens=10, cached_input_tokens=40), 0),
     ],
 )
 def test_tokens_cost_what_the_price_list_says(prices: Prices, spent: Spent, cost: int) -> None:
