@@ -150,10 +150,10 @@ class Supervisor:
             told["DATABASE"] = self._database.dsn(provision.DATABASE, role=provision.role_of(slot.service.schema))
         if slot.service.name != "traces" and (collector := self._addresses("traces")):
             told["TRACES"] = f"http://{collector}"
-        if slot.service.name in {"retriever", "inference"}:
+        if slot.service.name in {"retriever", "inference", "feedback"}:
             told["EMBEDDER"] = self._addresses("embedder")
         if slot.service.name == "feedback":
-            told["INFERENCE"] = self._addresses("inference")
+            told |= {name.upper(): self._addresses(name) for name in ("inference", "retriever")}
         told |= self._keys_of(slot.service.name)
         ours = {f"{prefix}{name}": value for name, value in told.items()}
         return {**os.environ, **_QUIET, **slot.service.environment, **ours, state.MARK: str(self._home)}

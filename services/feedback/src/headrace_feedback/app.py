@@ -27,6 +27,11 @@ from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
 from headrace_feedback.adapters.vault import VaultKeeper
 from headrace_feedback.consumers import Consumers
 from headrace_feedback.erasing import LogHoldings, Tombstones, subscribe
+from headrace_feedback.evaluating.app import open_evaluations
+from headrace_feedback.evaluating.erasing import EvaluationHoldings
+from headrace_feedback.evaluating.neighbours import open_neighbours
+from headrace_feedback.evaluating.queue import QueuedAnswers
+from headrace_feedback.evaluating.reading import OpenPassages
 from headrace_feedback.handlers import Door
 from headrace_feedback.reading import Desk
 from headrace_feedback.reviewing.app import serve_reviews
@@ -57,18 +62,23 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_vault(settings) as vault,
         open_classifier(settings) as classifier,
         open_variants(settings) as variants,
+        open_neighbours(settings, settings) as helpers,
     ):
         ledger = Ledger(database)
         reader = PostgresReader(database)
         door = Door(reader, classifier, VaultKeeper(vault))
         tombstones = Tombstones(vault)
         sampler, desk = ReviewSampler(vault), Desk(reader, classifier, policy)
-        consumers = Consumers(ledger, _log_on, door=door, tombstones=tombstones, sampler=sampler)
+        consumers = Consumers(
+            ledger, _log_on, door=door, tombstones=tombstones, sampler=sampler, evaluations=QueuedAnswers()
+        )
         bus.subscribe(topics.ANSWER_COMPLETED, consumers.on_answer, in_flight=IN_FLIGHT)
         admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
-        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), (RunHoldings(), ReviewPart()))
+        # Scores go with the answers that they are about, so their part comes after those of the answers.
+        parts = (RunHoldings(), ReviewPart(), EvaluationHoldings())
+        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), parts)
         subscribe(bus, Eraser("feedback", ledger, vault, holdings, lambda: datetime.now(UTC)))
         servicer = FeedbackServicer(
             ledger,
@@ -83,13 +93,21 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             sampler=sampler,
         )
         neighbours = Neighbours(classifier, variants, policy, vault)
-        async with ledger.relaying(bus), open_runs(bus, ledger, neighbours) as runs:
+        reviews = serve_reviews(
+            database, ledger, _log_on, door=door, desk=desk, vault=vault, passages=OpenPassages(vault, helpers)
+        )
+        async with (
+            ledger.relaying(bus),
+            open_runs(bus, ledger, neighbours) as runs,
+            open_evaluations(ledger, vault, classifier, helpers) as evaluations,
+        ):
             yield Service(
                 bus,
                 [
                     Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService"),
                     runs,
-                    *serve_reviews(database, ledger, _log_on, door=door, desk=desk, vault=vault),
+                    evaluations,
+                    *reviews,
                 ],
             )
 

@@ -13,7 +13,7 @@ from headrace_stream import Delivery, Event, Ledger, Unit
 from headrace_feedback.feedback import Feedback
 from headrace_feedback.handlers import Door, log_interaction, record_feedback, take_in
 from headrace_feedback.links import link_to_answer
-from headrace_feedback.ports import Log, NoSampler, NoTombstones, Sampler, Tombstones
+from headrace_feedback.ports import Evaluations, Log, NoEvaluations, NoSampler, NoTombstones, Sampler, Tombstones
 from headrace_feedback.translate import read_answer, read_feedback, read_words, to_recorded
 
 
@@ -28,12 +28,14 @@ class Consumers:
         door: Door,
         tombstones: Tombstones = NoTombstones(),  # noqa: B008 - it has no state
         sampler: Sampler = NoSampler(),  # noqa: B008 - it has no state
+        evaluations: Evaluations = NoEvaluations(),  # noqa: B008 - it has no state
     ) -> None:
         self._ledger = ledger
         self._log_on = log_on
         self._door = door
         self._tombstones = tombstones
         self._sampler = sampler
+        self._evaluations = evaluations
 
     async def on_answer(self, delivery: Delivery[AnswerCompleted]) -> Sequence[Event[Any]]:
         """Stores the interaction, and joins the feedback that came before it. Raises Erased."""
@@ -46,6 +48,7 @@ class Consumers:
                 log = self._log_on(unit)
                 joined = await log_interaction(interaction, log, keeper=self._door.keeper, now=delivery.received_at)
                 await self._sampler.on_answer(unit, interaction, words, now=delivery.received_at)
+                await self._evaluations.on_answer(unit, interaction)
                 for feedback in joined:
                     await self._sampler.on_judgement(unit, feedback, now=delivery.received_at)
                 unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))

@@ -134,6 +134,20 @@ class NoSampler:
         """See Sampler."""
 
 
+class Evaluations(Protocol):
+    """What has answers measured."""
+
+    async def on_answer(self, unit: Any, interaction: Interaction) -> None:
+        """An answer is being stored."""
+
+
+class NoEvaluations:
+    """Nobody measures."""
+
+    async def on_answer(self, unit: Any, interaction: Interaction) -> None:
+        """See Evaluations."""
+
+
 class NoTombstones:
     """Nothing was ever erased."""
 

@@ -12,6 +12,10 @@ class Settings(DoorSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_FEEDBACK_")
 
+    retriever: str = Field(
+        "", description="The retriever, host:port: it has the passages that answers are measured against."
+    )
+    embedder: str = Field("", description="The embedder, host:port: relevance is measured by its vectors.")
     inference: str = Field(
         "", description="Inference, host:port: it knows the variants that a run asks, and its models judge."
     )

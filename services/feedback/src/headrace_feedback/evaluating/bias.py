@@ -28,7 +28,7 @@ def length_effect(judged: Sequence[Judged], lengths: Sequence[tuple[int, int]]) 
 
     The slope of a logistic regression, with intercept, of the votes' preference for B on log2(length of B / length of
     A), both lengths at least 1. Intercept and slope have standard normal priors, so that the slope is finite where the
-    longer one always wins. Source of controlling by regression: Y. Dubois and others, Length-controlled AlpacaEval, 2024.
+    longer one always wins. Source: Y. Dubois and others, Length-controlled AlpacaEval, 2024.
     """
     if not judged:
         return 0.0

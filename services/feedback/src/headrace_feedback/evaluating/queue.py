@@ -10,8 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from headrace_database import Connection
+from headrace_stream import Unit
 
 from headrace_feedback.evaluating.tasks import Depth, Held, Sampling, Task, live_task
+from headrace_feedback.interaction import Interaction
 
 _PUT = """
     INSERT INTO evaluation_tasks (tenant, task_id, query_id, against, run_id, case_id, depth, judges)
@@ -65,6 +67,14 @@ async def sampling_of(connection: Connection, tenant: str) -> Sampling:
     """Reads a tenant's settings; nothing is sampled where there are none."""
     row = await connection.fetchrow(_SAMPLING, tenant)
     return Sampling(row["share"], tuple(row["judges"]), row["judged_share"]) if row else Sampling()
+
+
+class QueuedAnswers:
+    """See headrace_feedback.ports.Evaluations."""
+
+    async def on_answer(self, unit: Unit, interaction: Interaction) -> None:
+        """See headrace_feedback.ports.Evaluations."""
+        await put_live(unit.connection, interaction.tenant, interaction.query_id)
 
 
 class PostgresQueue:

@@ -84,6 +84,24 @@ class Reader:
         return {**opened, **compared}
 
 
+@dataclass(frozen=True, slots=True)
+class OpenPassages:
+    """The passages that answers cite, in the clear, for whoever was allowed to read them; see reviewing.ports."""
+
+    vault: Vault
+    neighbours: Neighbours
+
+    async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
+        """Those that are still indexed, by id; the others are left out. Raises Unavailable."""
+        wanted = [identity for identity in chunk_ids if _is_uuid(identity)]
+        if self.neighbours.passages is None or not wanted:
+            return {}
+        chunks = await self.neighbours.passages.fetch(tenant, wanted, clearance=clearance)
+        opener = await self.vault.opener_for(*chunks)
+        opened = {chunk.reference.chunk_id: _opened(chunk.text, opener) for chunk in chunks}
+        return {identity: text for identity, text in opened.items() if text is not None}
+
+
 def to_reference(row: DatasetRow) -> Reference:
     """Reads what a dataset's row knows."""
     return Reference(
