@@ -41,6 +41,7 @@ from headrace_client.errors import TimedOut
 from headrace_client.governing import Governing
 from headrace_client.resuming import resumed
 from headrace_client.routing import Routing
+from headrace_client.running import Running
 from headrace_client.updates import Answered, Update, to_update
 
 # Which process serves what.
@@ -71,7 +72,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Routing):
+class Client(Governing, Erasing, Routing, Running):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

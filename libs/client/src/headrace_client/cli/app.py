@@ -29,6 +29,7 @@ from headrace_client.cli.reconcile import reconcile_command
 from headrace_client.cli.review import review
 from headrace_client.cli.routes import routes
 from headrace_client.cli.running import FAILED, USED_WRONGLY
+from headrace_client.cli.runs import answers, evaluate, replay, runs
 from headrace_client.cli.token import token
 from headrace_client.cli.trace import trace
 
@@ -52,6 +53,10 @@ _ORDER = [
     "feedback",
     "review",
     "datasets",
+    "evaluate",
+    "replay",
+    "runs",
+    "answers",
     "routes",
     "trace",
     "policy",
@@ -95,6 +100,10 @@ def build_app() -> typer.Typer:
     app.command()(feedback)
     app.add_typer(review, name="review")
     app.add_typer(datasets, name="datasets")
+    app.command()(evaluate)
+    app.command()(replay)
+    app.add_typer(runs, name="runs")
+    app.add_typer(answers, name="answers")
     app.add_typer(routes, name="routes")
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
