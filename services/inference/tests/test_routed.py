@@ -426,6 +426,17 @@ async def test_a_closed_book_gives_the_models_own_words() -> None:
     assert "hands a value" not in house.models["long"].conversations[0][-1].text
 
 
+async def test_unchecked_gives_the_models_own_words_on_the_passages_with_what_they_cite() -> None:
+    house = Routed(long=ScriptedModel("Bread is baked [1] and eaten [7]."))
+    answer = await house.trial(as_trial(house.asking(), setting=query_pb2.TRIAL_SETTING_UNCHECKED))
+    assert (answer.text.plain, answer.grounding) == (
+        "Bread is baked [1] and eaten [7].",
+        answer_pb2.GROUNDING_UNSPECIFIED,
+    )
+    assert [citation.number for citation in answer.citations] == [1], "no passage has the number 7"
+    assert "hands a value" in house.models["long"].conversations[0][-1].text
+
+
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [

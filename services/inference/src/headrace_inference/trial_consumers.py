@@ -115,9 +115,9 @@ class TrialConsumer:
             return await admits(answerer.gate, query, tier, sources)
 
         variant = trials.with_setting(answerer.variant, trial)
-        if trials.is_closed_book(trial):
-            return await trials.answer_closed_book(question, variant, model=answerer.model, admit=admit)
-        asked = read(question, variant)
+        asked = read(trials.without_passages(question, trial), variant)
+        if trials.is_unchecked(trial):
+            return await trials.answer_unchecked(asked, variant, model=answerer.model, admit=admit)
         return await answer_question(asked, variant, model=answerer.model, admit=admit, emit=_to_nobody)
 
     async def _may_measure(self, message: QueryRetrieved, question: Question) -> bool:

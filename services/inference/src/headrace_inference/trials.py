@@ -3,6 +3,7 @@ dataset."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -10,15 +11,18 @@ from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import (
     TRIAL_KIND_SHADOW,
     TRIAL_SETTING_CLOSED_BOOK,
+    TRIAL_SETTING_UNCHECKED,
     TRIAL_SETTING_ZERO_SHOT,
     Trial,
 )
-from headrace_privacy import Tier
+from headrace_privacy import Tier, strictest
 from headrace_stream.envelope import derived_id
 
-from headrace_inference.domain import WITHHELD, Answer, Grounding, Question, Spent, Variant, Versioned
+from headrace_inference.domain import WITHHELD, Answer, Cited, Grounding, Passage, Question, Spent, Variant, Versioned
 from headrace_inference.ports import Model
-from headrace_inference.prompting import conversation
+from headrace_inference.prompting import conversation, fit, room_for_passages
+
+_NUMBER = re.compile(r"\[(\d{1,3})\]")
 
 #: Whether the model may be given text of a tier from these sources.
 Admit = Callable[[Tier, Sequence[str]], Awaitable[bool]]
@@ -57,19 +61,34 @@ def with_setting(variant: Variant, trial: Trial) -> Variant:
     return replace(variant, prompt=replace(variant.prompt, examples=()))
 
 
-def is_closed_book(trial: Trial) -> bool:
-    """Whether the model is to answer by itself."""
-    return bool(trial.setting == TRIAL_SETTING_CLOSED_BOOK)
+def is_unchecked(trial: Trial) -> bool:
+    """Whether the model's words are to stay as they are."""
+    return trial.setting in (TRIAL_SETTING_CLOSED_BOOK, TRIAL_SETTING_UNCHECKED)
 
 
-async def answer_closed_book(question: Question, variant: Variant, *, model: Model, admit: Admit) -> Answer:
-    """What the model says by itself: no passages, and so nothing to check it against. Its words as they are."""
-    if not await admit(question.tier, ()):
+def without_passages(question: Question, trial: Trial) -> Question:
+    """The question as a closed book has it."""
+    return replace(question, passages=()) if trial.setting == TRIAL_SETTING_CLOSED_BOOK else question
+
+
+async def answer_unchecked(question: Question, variant: Variant, *, model: Model, admit: Admit) -> Answer:
+    """What the model says of the passages, or by itself where there are none: its words as they are."""
+    tier = strictest(question.tier, *(passage.tier for passage in question.passages))
+    if not await admit(tier, sorted({passage.collection for passage in question.passages})):
         return no_answer(question, WITHHELD)
-    async with model.write(conversation(question.text, (), variant), variant.decoding) as writing:
+    room = room_for_passages(question.text, variant, count=model.count, window=model.window)
+    texts = fit(question.passages, variant, count=model.count, room=room)
+    async with model.write(conversation(question.text, texts, variant), variant.decoding) as writing:
         pieces = [piece async for piece in writing.pieces()]
         spent = writing.spent
-    return Answer("".join(pieces).strip(), Grounding.UNCHECKED, (), question.tier, spent)
+    text = "".join(pieces).strip()
+    return Answer(text, Grounding.UNCHECKED, _cited(text, question.passages[: len(texts)]), tier, spent)
+
+
+def _cited(text: str, passages: Sequence[Passage]) -> tuple[Cited, ...]:
+    """The numbers in the text that a passage has, each once."""
+    numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(text))
+    return tuple(Cited(number, passages[number - 1].index) for number in numbers if 1 <= number <= len(passages))
 
 
 def no_answer(question: Question, reason: str) -> Answer:

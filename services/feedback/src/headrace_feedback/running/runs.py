@@ -28,6 +28,7 @@ class Setting(IntEnum):
     WHOLE = 0
     ZERO_SHOT = 1
     CLOSED_BOOK = 2
+    UNCHECKED = 3
 
 
 class State(IntEnum):
