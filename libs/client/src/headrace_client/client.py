@@ -39,7 +39,9 @@ from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
 from headrace_client.governing import Governing
+from headrace_client.prompting import Prompting
 from headrace_client.resuming import resumed
+from headrace_client.reviewing import Reviewing
 from headrace_client.routing import Routing
 from headrace_client.running import Running
 from headrace_client.updates import Answered, Update, to_update
@@ -72,7 +74,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Routing, Running):
+class Client(Governing, Erasing, Prompting, Routing, Running, Reviewing):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:
@@ -300,12 +302,22 @@ class Client(Governing, Erasing, Routing, Running):
         return await callee.unary(stub.Search, request, name="Search", timeout=timeout)
 
     async def generate(
-        self, turns: Sequence[Turn], *, decoding: Decoding | None = None, timeout: float = ANSWER_TIMEOUT
+        self,
+        turns: Sequence[Turn],
+        *,
+        decoding: Decoding | None = None,
+        backend: str = "",
+        tenant: str = "",
+        tier: Tier.ValueType = TIER_UNSPECIFIED,
+        timeout: float = ANSWER_TIMEOUT,
     ) -> AsyncGenerator[GenerateResponse, None]:
-        """Streams a model's completion of a conversation. Leaving early frees the model's slot."""
+        """Streams a model's completion of a conversation. Leaving early frees the model's slot.
+
+        backend: the default one where none is named. tenant, tier: whose records the turns hold, and of which tier.
+        """
         callee = self._channels.callee(*_INFERENCE)
         stub = InferenceServiceStub(callee.channel)
-        request = GenerateRequest(turns=turns, decoding=decoding)
+        request = GenerateRequest(turns=turns, decoding=decoding, backend=backend, tenant=tenant, tier=tier)
         async with aclosing(callee.stream(stub.Generate, request, name="Generate", timeout=timeout)) as responses:
             async for response in responses:
                 yield response

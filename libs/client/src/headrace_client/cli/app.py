@@ -24,14 +24,17 @@ from headrace_client.cli.erase import erase
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.keys import keys
 from headrace_client.cli.policy import policy
+from headrace_client.cli.prompts import prompts
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
-from headrace_client.cli.review import review
+from headrace_client.cli.review_queue import review
 from headrace_client.cli.routes import routes
+from headrace_client.cli.rubrics import rubrics
 from headrace_client.cli.running import FAILED, USED_WRONGLY
 from headrace_client.cli.runs import answers, evaluate, replay, runs
 from headrace_client.cli.token import token
 from headrace_client.cli.trace import trace
+from headrace_client.cli.variants import variants
 
 #: A package that brings verbs names a function here that takes the typer app and adds them to it.
 GROUP = "headrace.commands"
@@ -52,11 +55,14 @@ _ORDER = [
     "documents",
     "feedback",
     "review",
+    "rubrics",
     "datasets",
     "evaluate",
     "replay",
     "runs",
     "answers",
+    "prompts",
+    "variants",
     "routes",
     "trace",
     "policy",
@@ -99,11 +105,14 @@ def build_app() -> typer.Typer:
     app.command()(token)
     app.command()(feedback)
     app.add_typer(review, name="review")
+    app.add_typer(rubrics, name="rubrics")
     app.add_typer(datasets, name="datasets")
     app.command()(evaluate)
     app.command()(replay)
     app.add_typer(runs, name="runs")
     app.add_typer(answers, name="answers")
+    app.add_typer(prompts, name="prompts")
+    app.add_typer(variants, name="variants")
     app.add_typer(routes, name="routes")
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
