@@ -1,4 +1,4 @@
-"""`headrace review show`."""
+"""`headrace review show`; the verbs of the queue are in review_queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from os import environ
 from typing import Annotated, Any
 
 import typer
-from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, FeedbackSubmitted
+from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, Act, FeedbackSubmitted
 from headrace.feedback.v1.service_pb2 import GetResponse
 
 from headrace_client.answers import answer_json, answer_lines, to_answer
@@ -27,11 +27,6 @@ from headrace_client.credentials import find_credentials
 _THUMBS = {THUMB_UP: "up", THUMB_DOWN: "down"}
 
 review = typer.Typer(no_args_is_help=True, help="Read what was asked and answered, as an expert who judges answers.")
-
-
-@review.callback()
-def _review() -> None:
-    """Keeps `show` a verb of its own while it is the only one."""
 
 
 @review.command()
@@ -83,7 +78,7 @@ def interaction_lines(found: GetResponse) -> list[str]:
     """The same for people."""
     event = found.interaction
     asked_by = f"{event.query.product}, for {event.query.subject}" if event.query.subject else event.query.product
-    lines = ["Question", *_shown(event.question.plain), "", "Answer", *_shown(event.text.plain), ""]
+    lines = ["Question", *shown(event.question.plain), "", "Answer", *shown(event.text.plain), ""]
     lines += answer_lines(to_answer(event), query_id=event.query.query_id)
     lines += [f"Asked by   {asked_by}", f"Answered   {event.completed_at.ToJsonString()}", "", "Feedback"]
     return [*lines, *(_feedback_lines(found.feedback) if found.feedback else ["  none"])]
@@ -97,10 +92,10 @@ def _feedback_json(one: FeedbackSubmitted) -> dict[str, Any]:
 def _feedback_lines(feedback: Any) -> Iterator[str]:
     for one in feedback:
         kind, value = _judgement(one)
-        yield from _shown(f"{kind} by {one.subject or 'somebody'}: {value}")
+        yield from shown(f"{kind} by {one.subject or 'somebody'}: {value}")
 
 
-def _shown(text: str) -> list[str]:
+def shown(text: str) -> list[str]:
     """What a stranger wrote, indented, as it can be shown: none of it may steer the reader's terminal."""
     clean = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
     return [f"  {line}" for line in clean.splitlines() or [""]]
@@ -109,4 +104,12 @@ def _shown(text: str) -> list[str]:
 def _judgement(one: FeedbackSubmitted) -> tuple[str, str | int]:
     kind = one.WhichOneof("judgement") or "thumb"
     value = getattr(one, kind)
-    return kind, _THUMBS.get(value, "") if kind == "thumb" else value
+    match kind:
+        case "thumb":
+            return kind, _THUMBS.get(value, "")
+        case "citation":
+            return kind, f"[{value.number}] {_THUMBS.get(value.thumb, '')}"
+        case "act":
+            return kind, Act.Name(value).removeprefix("ACT_").lower().replace("_", " ")
+        case _:
+            return kind, value
