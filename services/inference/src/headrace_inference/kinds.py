@@ -99,7 +99,8 @@ class Recogniser:
         return sorted((Recognised(*one) for one in found), key=lambda one: -one.confidence)
 
     def _confidences(self, vector: NDArray[np.floating]) -> Matrix:
-        scores = self.directions @ (vector / (np.linalg.norm(vector) or 1.0))
+        # Not a BLAS product: from some twenty kinds on that wakes threads, which are slower, and wait for busy cores.
+        scores = np.einsum("kd,d->k", self.directions, vector / (np.linalg.norm(vector) or 1.0))
         return _softmax(self.sharpness * np.append(scores, self.floor))
 
 

@@ -117,7 +117,8 @@ class Backends:
 class Opening:
     """What backends are opened with. gate_of: by what the policy calls a backend. environ: where servers' keys are.
 
-    slots, context, threads, waiting: of those that say nothing of it. clock: seconds that never go back.
+    slots, context, threads, waiting: of those that say nothing of it. clock: seconds that never go back. again_seconds:
+    how often a server that was not reached is asked what it runs.
     """
 
     gate_of: Callable[[str], PolicyGate]
@@ -128,6 +129,7 @@ class Opening:
     threads: int
     waiting: int
     clock: Callable[[], float] = time.monotonic
+    again_seconds: float = UNKNOWN_SECONDS
 
 
 @asynccontextmanager
@@ -142,7 +144,7 @@ async def open_backends(entries: Sequence[BackendEntry], opening: Opening) -> As
         servers = [b.own for b in backends.values() if isinstance(b.own, ServerModel)]
         learn = _learn_quietly if len(entries) > 1 else ServerModel.learn
         await asyncio.gather(*map(learn, servers))
-        await stack.enter_async_context(_learning(servers))
+        await stack.enter_async_context(_learning(servers, opening.again_seconds))
         yield Backends(backends)
 
 
@@ -207,9 +209,9 @@ def _backend(
 
 
 @asynccontextmanager
-async def _learning(servers: Sequence[ServerModel]) -> AsyncIterator[None]:
+async def _learning(servers: Sequence[ServerModel], again_seconds: float) -> AsyncIterator[None]:
     """Keeps asking the servers what they run: one may come up late, or be given other weights."""
-    tasks = [asyncio.create_task(_keep_learning(server)) for server in servers]
+    tasks = [asyncio.create_task(_keep_learning(server, again_seconds)) for server in servers]
     try:
         yield
     finally:
@@ -218,9 +220,9 @@ async def _learning(servers: Sequence[ServerModel]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep_learning(server: ServerModel) -> None:
+async def _keep_learning(server: ServerModel, again_seconds: float) -> None:
     while True:
-        await asyncio.sleep(KNOWN_SECONDS if server.is_up else UNKNOWN_SECONDS)
+        await asyncio.sleep(KNOWN_SECONDS if server.is_up else again_seconds)
         await _learn_quietly(server)
 
 
