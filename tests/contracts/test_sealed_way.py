@@ -23,6 +23,15 @@ from headrace_classifier.consumers import Consumers as Classifier
 from headrace_classifier.verdict import Finding, FindingKind, Masked
 from headrace_embedder.consumers import Consumers as Embedder
 from headrace_embedder.domain import Chunk, Identity, Vector
+from headrace_feedback.interaction import Versioned as LoggedVariant
+from headrace_feedback.running.conducting import to_event
+from headrace_feedback.running.logged import LoggedCases
+from headrace_feedback.running.memory import MemoryShelf
+from headrace_feedback.running.runs import Arm as RunArm
+from headrace_feedback.running.runs import Ask as RunAsk
+from headrace_feedback.running.runs import Kind as TrialKind
+from headrace_feedback.running.runs import Person, Run, Wish, ask_id
+from headrace_feedback.translate import read_answer
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.memory import MemoryAnswers, MemoryGate, ScriptedModel
 from headrace_inference.adapters.memory_routes import memory_router
@@ -127,6 +136,21 @@ class Way:
         retrieved = _delivery(embedded).follow(topics.QUERY_RETRIEVED, message)
         self.seen.append(retrieved)
         await self._answer(retrieved)
+        await self._ask_again()
+
+    async def _ask_again(self) -> None:
+        """Logs the answer, and asks its question again, as far as to its vector. The trial's answer stays the last."""
+        shelf = MemoryShelf()
+        (completed,) = [event for event in self.seen if event.topic == topics.ANSWER_COMPLETED]
+        shelf.add(read_answer(completed.message, event_id=completed.event_id))
+        cases = LoggedCases("acme", Wish(), MemoryLedger(), lambda _: shelf, self.vault())  # type: ignore[arg-type]
+        candidates = await cases.candidates(limit=1, seed=0)
+        (case,) = await cases.read(None, candidates, first=0)
+        arm, by = RunArm(LoggedVariant("other", "1")), Person("developer", "dana")
+        run = Run("acme", uuid4(), TrialKind.REPLAY, (arm,), 0, 1, by, NOW)
+        event = to_event(run, case, RunAsk(ask_id(run.run_id, case.case_id, arm), run.run_id, case.case_id, 0, NOW))
+        self.seen.insert(-1, event)
+        self.seen[-1:-1] = await self._embedder().on_trial(_delivery(event))
 
     async def _answer(self, retrieved: Event[Any]) -> None:
         """Answers it, and has a shadow answer a copy."""

@@ -197,7 +197,13 @@ class StoreSuite:
         assert [event.query.max_document_tier for event in await door.accepted(tenant)] == [2, 1, 2]
 
     async def test_a_dead_letter_of_nobody_changes_nothing(self, door: Door, tenant: str) -> None:
-        for topic, key in (("query.embedded", "no-uuid"), ("query.embedded", ""), ("document.embedded", "x")):
+        a_trial = str(uuid4())  # of a run, which ingest never took in
+        for topic, key in (
+            ("query.embedded", "no-uuid"),
+            ("query.embedded", ""),
+            ("document.embedded", "x"),
+            ("query.retrieved", a_trial),
+        ):
             await door.bury(arrived(letter(topic, key, tenant)))
         assert [batch async for batch in door.store.queries(tenant)] == []
 
