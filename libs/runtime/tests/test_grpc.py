@@ -128,6 +128,25 @@ async def test_each_failure_has_its_code(edge: Edge, failure: Failure, code: str
         assert (error.code().name, error.details()) == (code, details)
 
 
+@pytest.mark.parametrize(
+    ("identity", "shown"),
+    [
+        ("0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10", "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"),
+        ("acme/crm/README.md", "acme/crm/README.md"),
+        ("answer-quality 3", "answer-quality 3"),
+        ("tenant acme never had it, or it is erased", "tenant acme never had it, or it is erased"),
+        ("Erika Mustermann", "…"),
+        ("Erika Mustermann" * 100, "…"),
+        ("x" * 601, "…"),
+        ("zwei\nzeilen", "…"),
+        ("Überall", "…"),
+        ("", "…"),
+    ],
+)
+def test_words_in_place_of_a_name_are_not_repeated(identity: str, shown: str) -> None:
+    assert str(errors.NotFound("rubric", identity)) == f"no such rubric: {shown}"
+
+
 async def test_what_is_erased_is_not_found(edge: Edge) -> None:
     edge.classifier.failure = Erased("the key is destroyed")
     with pytest.raises(grpc.aio.AioRpcError) as raised:

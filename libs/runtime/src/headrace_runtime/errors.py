@@ -17,6 +17,7 @@ hold user text: they are shown, logged and kept.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,11 +76,18 @@ class Rejected(Failure):
         self.violations = violations
 
 
+#: What a name or an id looks like: a few lower-case words, or one of any letters. Sentences and people's names do not.
+_IDENTITY = re.compile(r"[!-~]{1,600}|[a-z0-9_.@/:,-]{1,600}( [a-z0-9_.@/:,-]{1,100}){0,11}")
+
+
 class NotFound(Failure):
-    """There is no such thing, or it is another tenant's: the answer is the same."""
+    """There is no such thing, or it is another tenant's: the answer is the same.
+
+    Whoever asks may have put words where a name belongs: those are not repeated.
+    """
 
     def __init__(self, kind: str, identity: str) -> None:
-        super().__init__(f"no such {kind}: {identity}")
+        super().__init__(f"no such {kind}: {identity if _IDENTITY.fullmatch(identity) else '…'}")
 
 
 class Conflict(Failure):
