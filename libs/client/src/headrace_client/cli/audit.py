@@ -43,9 +43,9 @@ def verify(
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute the whole log and compare it with its signed checkpoints.
+    """Recompute the whole log and compare it with its signed checkpoints and seals.
 
-    Finds what was edited, removed, reordered or cut off, and checkpoints that are forged or gone. Leaves with 1 when it
+    Finds what was edited, removed, reordered or cut off, and what of these is forged or gone. Leaves with 1 when it
     finds anything.
     """
     run(_verify(person=person, stated=endpoints, as_json=as_json))
