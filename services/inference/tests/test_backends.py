@@ -132,20 +132,20 @@ async def test_one_that_fails_again_and_again_rests_and_then_one_call_tries() ->
 
 
 async def test_one_that_is_silent_is_down_after_its_time_and_not_asked_again() -> None:
-    async with speaking(Speaking(silence=2.0)) as server:
-        async with opened(entry("one", server.url, timeout=0.2, attempts=3)) as backends:
-            with pytest.raises(Unavailable):
-                await written(backends.default)
-            assert len(server.prompts) == 1  # it may be writing still, and be paid for it
+    patient = {"timeout": 0.2, "attempts": 3}
+    async with speaking(Speaking(silence=2.0)) as server, opened(entry("one", server.url, **patient)) as backends:
+        with pytest.raises(Unavailable):
+            await written(backends.default)
+        assert len(server.prompts) == 1  # it may be writing still, and be paid for it
 
 
 @pytest.mark.parametrize(("wait", "asked"), [("0", 3), ("30", 1), ("Sat, 21 Nov 2026 09:00:00 GMT", 1)])
 async def test_one_that_asks_for_patience_is_asked_again_if_that_is_short(wait: str, asked: int) -> None:
-    async with speaking(Speaking(status=429, headers={"retry-after": wait})) as server:
-        async with opened(entry("one", server.url, attempts=3)) as backends:
-            with pytest.raises(Overloaded):
-                await written(backends.default)
-            assert len(server.prompts) == asked
+    busy = Speaking(status=429, headers={"retry-after": wait})
+    async with speaking(busy) as server, opened(entry("one", server.url, attempts=3)) as backends:
+        with pytest.raises(Overloaded):
+            await written(backends.default)
+        assert len(server.prompts) == asked
 
 
 async def test_no_more_calls_a_minute_than_it_may_be_given() -> None:
