@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 from headrace.feedback.v1.runs_pb2_grpc import add_RunServiceServicer_to_server
@@ -17,34 +18,45 @@ from headrace_runtime.grpc_server import Servicer
 from headrace_stream import Bus, Ledger, Unit
 
 from headrace_feedback.ports import Authorizer
+from headrace_feedback.running.capping import open_tier
 from headrace_feedback.running.conducting import Conductor, Limits, Parts
 from headrace_feedback.running.consumers import RunConsumers
+from headrace_feedback.running.dataset_cases import DatasetCases, Rows, SealedRow
 from headrace_feedback.running.erasing import RunTombstones
 from headrace_feedback.running.evaluations import QueuedEvaluations
 from headrace_feedback.running.logged import LoggedCases
 from headrace_feedback.running.planning import Office
 from headrace_feedback.running.ports import Cases, Variants
 from headrace_feedback.running.postgres import PostgresQuestions, PostgresRuns, PostgresShelf
-from headrace_feedback.running.runs import Request
+from headrace_feedback.running.runs import Person, Request
 from headrace_feedback.running.servicer import Desk, RunServicer
 
-CasesOf = Callable[[Request], Cases]
 
+class NoRows:
+    """There are no datasets."""
 
-def no_datasets(request: Request) -> Cases:
-    """There are none. Raises NotFound."""
-    raise NotFound("dataset", request.dataset[:64])
+    async def usable(self, tenant: str, dataset: str) -> str:
+        """See Rows. Raises NotFound."""
+        del tenant
+        raise NotFound("dataset", dataset[:64])
+
+    async def held_out(self, tenant: str, dataset_id: str) -> AsyncIterator[Sequence[SealedRow]]:
+        """See Rows."""
+        del tenant, dataset_id
+        nothing: Sequence[SealedRow] = ()
+        for _ in nothing:
+            yield nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Whom runs ask. dataset_cases: where the cases of a dataset come from."""
+    """Whom runs ask. rows: the datasets."""
 
     authorizer: Authorizer
     variants: Variants
     policy: Policy
     vault: Vault
-    dataset_cases: CasesOf = no_datasets
+    rows: Rows = NoRows()  # noqa: RUF009 - it has no state
 
 
 @asynccontextmanager
@@ -70,7 +82,7 @@ async def open_runs(
         ledger=ledger,
         runs_on=_runs_on,
         shelf_on=_shelf_on,
-        cases_of=lambda request: cases_of(request, ledger, neighbours),
+        cases_of=partial(cases_of, ledger=ledger, neighbours=neighbours),
         office=Office(ledger, _runs_on, neighbours.authorizer, neighbours.policy, neighbours.variants),
         wake=conductor.wake,
         caller=current_principal,
@@ -81,11 +93,17 @@ async def open_runs(
         yield Servicer(add_RunServiceServicer_to_server, RunServicer(desk), "headrace.feedback.v1.RunService")
 
 
-def cases_of(request: Request, ledger: Ledger, neighbours: Neighbours) -> Cases:
-    """Where the cases of a request come from. Raises NotFound for a dataset that there is none of."""
-    if request.dataset:
-        return neighbours.dataset_cases(request)
-    return LoggedCases(request.tenant, request.wish, ledger, _questions_on, neighbours.vault)
+async def cases_of(request: Request, by: Person, *, ledger: Ledger, neighbours: Neighbours) -> tuple[Request, Cases]:
+    """Where the cases of a request come from, and the request with the snapshot's whole id. Raises NotFound for a
+    dataset that there is none of, Conflict for one that may not be used."""
+    open_to = open_tier(neighbours.policy, by.role)
+    if not request.dataset:
+        return request, LoggedCases(
+            request.tenant, request.wish, ledger, _questions_on, neighbours.vault, open_to=open_to
+        )
+    dataset_id = await neighbours.rows.usable(request.tenant, request.dataset)
+    rows = DatasetCases(request.tenant, dataset_id, neighbours.rows, neighbours.vault, open_to=open_to)
+    return replace(request, dataset=dataset_id), rows
 
 
 def _now() -> datetime:

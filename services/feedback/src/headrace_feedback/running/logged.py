@@ -13,19 +13,21 @@ from headrace.query.v1.events_pb2 import QueryClassified
 from headrace_privacy import Text, Tier, Vault, is_sealed, owner_of_query
 from headrace_stream import Ledger, Unit
 
+from headrace_feedback.running.capping import capped
 from headrace_feedback.running.ports import Original, Questions
 from headrace_feedback.running.runs import Candidate, Case, Wish
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedCases:
-    """See ports.Cases: what a wish fits."""
+    """See ports.Cases: what a wish fits. open_to: what whoever asks may evaluate without a grant."""
 
     tenant: str
     wish: Wish
     ledger: Ledger
     questions_on: Callable[[Unit], Questions]
     vault: Vault
+    open_to: Tier = Tier.PUBLIC
 
     async def candidates(self, *, limit: int, seed: int) -> Sequence[Candidate]:
         """See ports.Cases."""
@@ -41,7 +43,7 @@ class LoggedCases:
 
     async def _case(self, candidate: Candidate, original: Original, place: int) -> Case:
         answer = AnswerCompleted.FromString(original.record)
-        question = await self._question(answer)
+        question = await self._question(answer, candidate.tier)
         return Case(
             case_id=candidate.case_id,
             place=place,
@@ -54,12 +56,12 @@ class LoggedCases:
             question=question.SerializeToString(),
         )
 
-    async def _question(self, answer: AnswerCompleted) -> QueryClassified:
-        """The question as it was classified. Its tier is the answer's, which is never less."""
-        question = QueryClassified(query=answer.query, text=await self._sealed_if_strict(answer), tier=answer.tier)
-        question.query.ClearField("hops")
-        question.query.ClearField("trial")
-        return question
+    async def _question(self, answer: AnswerCompleted, tier: Tier) -> QueryClassified:
+        """The question as it was classified. Its tier is the answer's, which is never less. `tier` is the case's."""
+        query = capped(answer.query, tier, self.open_to)
+        query.ClearField("hops")
+        query.ClearField("trial")
+        return QueryClassified(query=query, text=await self._sealed_if_strict(answer), tier=answer.tier)
 
     async def _sealed_if_strict(self, answer: AnswerCompleted) -> ProtectedText:
         """An answer can be stricter than its question, of what it cites; what travels under that tier is sealed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,12 +30,13 @@ LISTED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the edge needs. cases_of: where the cases of a request come from; wake: tells the conductor of a new run."""
+    """What the edge needs. cases_of: a request made exact, and where its cases come from; wake: tells the conductor of
+    a new run."""
 
     ledger: Ledger
     runs_on: Callable[[Unit], Runs]
     shelf_on: Callable[[Unit], Shelf]
-    cases_of: Callable[[Request], Cases]
+    cases_of: Callable[[Request, Person], Awaitable[tuple[Request, Cases]]]
     office: Office
     wake: Callable[[], None]
     caller: Callable[[], Principal]
@@ -53,7 +54,8 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
         del context
         desk, caller, wanted = self._desk, self._desk.caller(), read_request(request)
         by = Person(caller.role, caller.subject)
-        run = await plan(wanted, desk.cases_of(wanted), desk.office, by=by, run_id=desk.new_id(), now=desk.now())
+        exact, cases = await desk.cases_of(wanted, by)
+        run = await plan(exact, cases, desk.office, by=by, run_id=desk.new_id(), now=desk.now())
         desk.wake()
         return runs_pb2.StartRunResponse(run=to_run(run))
 
