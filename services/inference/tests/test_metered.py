@@ -62,7 +62,7 @@ class Stand:
 
     def over(self, model: Model) -> MeteredModel:
         breaker = Breaker(self.clock, after=2, seconds=5)
-        lane = Lane("the backend x", CallLimit(self.a_minute, self.clock), breaker, self.in_flight, self.waiting)
+        lane = Lane("x", CallLimit(self.a_minute, self.clock), breaker, self.in_flight, self.waiting)
         prices = Prices(Decimal(1), Decimal(2))
         return MeteredModel(model, lane, prices, (Meter(self.clock), Meter(self.clock)), self.failing, self.clock)
 

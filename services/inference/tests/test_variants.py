@@ -52,7 +52,7 @@ QUESTION = "{passages}\n\nQuestion: {question}"
 def backend(name: str, *, host: str = "local", prices: Prices | None = None) -> Backend:
     """A backend over a model that is written down."""
     clock = Clock()
-    lane = Lane(f"the backend {name}", CallLimit(1, clock), Breaker(clock, after=1), in_flight=1, waiting=0)
+    lane = Lane(name, CallLimit(1, clock), Breaker(clock, after=1), in_flight=1, waiting=0)
     gate = PolicyGate(load_policy(None), host, cast(Any, None))
     model = ScriptedModel("Water falls. ")
     return Backend(name, "engine", model, gate, lane, prices or Prices(), (Unavailable,), clock, Meter(clock))

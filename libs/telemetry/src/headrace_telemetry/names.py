@@ -80,6 +80,7 @@ Attribute = Literal[
     "headrace.evaluator.version",  # the version of what measured an answer
     "headrace.rubric",  # name and version of the rubric that a judge went by
     "headrace.cost.micro_usd",  # what an answer cost
+    "headrace.backend",  # which backend of inference, by its name in the settings
 ]
 
 #: Events within a span.
@@ -116,4 +117,8 @@ MetricName = Literal[
     "headrace.answers",
     # Counter: answers that measure a variant and that nobody sees, by outcome.
     "headrace.trials",
+    # Counter: completions that a backend was asked for, by backend and outcome (done, failed, left, turned_away).
+    "headrace.backend.completions",
+    # Counter, millionths of a US dollar: what they cost, by backend.
+    "headrace.backend.cost",
 ]

@@ -188,7 +188,7 @@ def _backend(
     clock = opening.clock
     breaker = Breaker(clock, after=entry.rest_after, seconds=entry.rest_seconds)
     lane = Lane(
-        f"the backend {entry.name}",
+        entry.name,
         CallLimit(entry.calls_per_minute, clock),
         breaker,
         in_flight,

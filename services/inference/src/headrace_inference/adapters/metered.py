@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from headrace_runtime.errors import Failure, Overloaded, Unavailable
+from headrace_telemetry.metrics import counter
 
 from headrace_inference.domain import Decoding, Identity, Spent, Turn
 from headrace_inference.meters import Breaker, CallLimit, Meter, Prices
 from headrace_inference.ports import Model, Writing
 
+Outcome = Literal["done", "failed", "left", "turned_away"]
+
 
 @dataclass(slots=True)
 class Lane:
-    """The way to one backend. name: for errors. in_flight: so many calls at a time; of the rest `waiting` may wait."""
+    """The way to one backend. in_flight: so many calls at a time; of the rest `waiting` may wait."""
 
     name: str
     limit: CallLimit
@@ -38,20 +42,33 @@ class Lane:
     async def place(self) -> AsyncIterator[None]:
         """Holds a place. Raises Unavailable while the backend rests, Overloaded when there are too many calls."""
         if self.breaker.is_resting:
-            raise Unavailable(self.name)
+            raise self._unavailable()
         if self.is_full:
-            raise Overloaded(self.name)
+            raise self._overloaded()
         self._asked += 1
         try:
             async with self._places:
                 # Others may have been before, and may have found it down.
+                if self.breaker.is_resting:
+                    raise self._unavailable()
                 if not self.limit.take():
-                    raise Overloaded(self.name)
-                if not self.breaker.begin():
-                    raise Unavailable(self.name)
+                    raise self._overloaded()
+                self.breaker.begin()
                 yield
         finally:
             self._asked -= 1
+
+    def count(self, outcome: Outcome) -> None:
+        """One more completion that was asked for."""
+        counter("headrace.backend.completions").add(1, {"headrace.backend": self.name, "headrace.outcome": outcome})
+
+    def _unavailable(self) -> Unavailable:
+        self.count("turned_away")
+        return Unavailable(f"the backend {self.name}")
+
+    def _overloaded(self) -> Overloaded:
+        self.count("turned_away")
+        return Overloaded(f"the backend {self.name}")
 
 
 @dataclass(slots=True)
@@ -124,7 +141,7 @@ class MeteredModel:
                 self._fail()
                 raise
             except BaseException:
-                self.lane.breaker.left()
+                self._leave()
                 raise
             metered = MeteredWriting(writing, self.prices, self.failing)
             try:
@@ -136,13 +153,23 @@ class MeteredModel:
         if writing.has_failed:
             self._fail()
         elif not writing.has_written:
-            self.lane.breaker.left()
+            self._leave()
         else:
-            self.lane.breaker.succeeded()
-            for meter in self.meters:
-                meter.note((self.clock() - began) * 1000, writing.spent.cost_micro_usd)
+            self._succeed((self.clock() - began) * 1000, writing.spent.cost_micro_usd)
+
+    def _succeed(self, ms: float, cost_micro_usd: int) -> None:
+        self.lane.breaker.succeeded()
+        self.lane.count("done")
+        counter("headrace.backend.cost").add(cost_micro_usd, {"headrace.backend": self.lane.name})
+        for meter in self.meters:
+            meter.note(ms, cost_micro_usd)
+
+    def _leave(self) -> None:
+        self.lane.breaker.left()
+        self.lane.count("left")
 
     def _fail(self) -> None:
         self.lane.breaker.failed()
+        self.lane.count("failed")
         for meter in self.meters:
             meter.fail()

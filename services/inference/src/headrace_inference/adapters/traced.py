@@ -74,6 +74,7 @@ class TracedModel:
             "gen_ai.usage.input_tokens": spent.input_tokens,
             "gen_ai.usage.output_tokens": spent.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": spent.cached_input_tokens,
+            "headrace.cost.micro_usd": spent.cost_micro_usd,
         }
 
 
