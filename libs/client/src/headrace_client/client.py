@@ -38,6 +38,7 @@ from headrace_client.credentials import find_credentials
 from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
+from headrace_client.evaluating import Evaluating
 from headrace_client.governing import Governing
 from headrace_client.prompting import Prompting
 from headrace_client.resuming import resumed
@@ -74,7 +75,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Prompting, Routing, Running, Reviewing):
+class Client(Governing, Erasing, Prompting, Routing, Running, Reviewing, Evaluating):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

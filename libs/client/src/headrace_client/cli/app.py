@@ -21,7 +21,9 @@ from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
 from headrace_client.cli.erase import erase
+from headrace_client.cli.evaluations import evaluations
 from headrace_client.cli.feedback import feedback
+from headrace_client.cli.judges import judges
 from headrace_client.cli.keys import keys
 from headrace_client.cli.policy import policy
 from headrace_client.cli.prompts import prompts
@@ -56,6 +58,8 @@ _ORDER = [
     "feedback",
     "review",
     "rubrics",
+    "judges",
+    "evaluations",
     "datasets",
     "evaluate",
     "replay",
@@ -106,6 +110,8 @@ def build_app() -> typer.Typer:
     app.command()(feedback)
     app.add_typer(review, name="review")
     app.add_typer(rubrics, name="rubrics")
+    app.add_typer(judges, name="judges")
+    app.add_typer(evaluations, name="evaluations")
     app.add_typer(datasets, name="datasets")
     app.command()(evaluate)
     app.command()(replay)
