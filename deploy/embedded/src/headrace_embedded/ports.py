@@ -16,7 +16,8 @@ from headrace_embedded.errors import NotReady
 HOST = "127.0.0.1"
 
 _OURS = range(21_000, 32_000)
-_LOCKS = Path(tempfile.gettempdir()) / "headrace-ports"
+#: One folder for all: whoever has a TMPDIR of their own would choose ports that others have chosen.
+_LOCKS = (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())) / "headrace-ports"  # noqa: S108 - locks, no secrets
 
 
 def reserve(preferred: int = 0) -> int:
