@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from headrace_embedded import ports
 
@@ -16,10 +18,12 @@ time.sleep(60)
 """
 
 
-def test_a_reserved_port_is_given_to_nobody_else_before_it_is_bound() -> None:
+def test_a_reserved_port_is_given_to_nobody_else_before_it_is_bound(tmp_path: Path) -> None:
     first = ports.reserve()
     assert ports.is_free(first)
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(first)], stdout=subprocess.PIPE, text=True)
+    elsewhere = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HOLDER, str(first)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=elsewhere)
     assert other.stdout is not None
     second = int(other.stdout.readline())
     assert second not in (0, first)
