@@ -9,18 +9,22 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from headrace_inference.adapters.backends import told
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.openai_server import ServerModel, open_server_model
+from headrace_inference.backend_file import PriceFile
 from headrace_inference.domain import Decoding, Grounding, Question, Turn
 from headrace_inference.handlers import answer_question
 from headrace_privacy import Tier
 from headrace_runtime.errors import Rejected, Unavailable
 
 from services.inference.tests.passages import PASSAGES, anything
+from services.inference.tests.test_backends import entry, opened
 
 CACHE = Path(__file__).parents[3] / "build" / "models"
 START_SECONDS = 240
@@ -117,6 +121,30 @@ async def test_leaving_a_real_server_early_is_fine(model: ServerModel) -> None:
     assert writing.spent.output_tokens >= 1
     async with model.write(BRIEF, Decoding(4)) as writing:
         assert [piece async for piece in writing.pieces()]
+
+
+@pytest.mark.models
+@pytest.mark.timeout(400)
+async def test_a_real_server_beside_one_that_is_down(served: tuple[str, str]) -> None:
+    url, folder = served
+    prices = PriceFile(input=Decimal(1), output=Decimal(10))
+    real = entry("real", url, model=folder, timeout=120.0, prices=prices)
+    gone = entry("gone", f"http://127.0.0.1:{free_port()}/v1", model="m", rest_after=1)
+    async with opened(real, gone) as backends:
+        model = backends.default.model_for("acme", DEFAULT, prompt=DEFAULT)
+        async with model.write(BRIEF, Decoding(24)) as writing:
+            assert [piece async for piece in writing.pieces()]
+        with pytest.raises(Unavailable):
+            async with backends.by_name["gone"].model.write(BRIEF, Decoding(24)):
+                pass
+        told_real, told_gone = told(backends)
+        expected = backends.default.expected("acme", DEFAULT)
+    spent = writing.spent
+    assert spent.cost_micro_usd == spent.input_tokens + 10 * spent.output_tokens > 0
+    assert (told_real.state, told_real.completions, told_real.failures) == ("up", 1, 0)
+    assert (told_gone.state, told_gone.completions, told_gone.failures) == ("resting", 1, 1)
+    assert expected.cost_micro_usd == spent.cost_micro_usd
+    assert expected.ms > spent.time_to_first_token * 1000
 
 
 async def test_no_server_is_unavailable_at_the_start() -> None:

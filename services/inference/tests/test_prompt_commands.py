@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from grpc import StatusCode
 from headrace.inference.v1.prompts_pb2_grpc import add_PromptServiceServicer_to_server
 from headrace.inference.v1.variants_pb2_grpc import add_VariantServiceServicer_to_server
 from headrace_inference.adapters.memory_variants import MemoryVariantBooks
+from headrace_inference.backend_file import read_backends
 from headrace_runtime.errors import Conflict, Failure, NotFound, Rejected
 
 from libs.client.tests.test_cli import Ran, headrace_command
@@ -176,3 +178,14 @@ async def test_backends_are_listed(where: str) -> None:
     assert far.split()[-7:-4] == ["1", "2", "up"]
     ran = await headrace_command("variants", "backends", "--json", where=where)
     assert [b["name"] for b in ran.json] == ["local", "far"]
+
+
+async def test_the_files_of_the_how_to_work(where: str, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "prompts.md").read_text()
+    prompt, variant, backends = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert (await put(where, tmp_path, prompt)).out == "Prompt brief is version 1.\n"
+    await headrace_command("prompts", "label", "brief", "production", "1", where=where)
+    ran = await put(where, tmp_path, variant, what="variants")
+    assert ran.out == "Variant shorter is version 1.\n", ran.err
+    (tmp_path / "backends.yaml").write_text(backends)
+    assert [entry.name for entry in read_backends(tmp_path / "backends.yaml")] == ["local", "large"]
