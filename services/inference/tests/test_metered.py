@@ -170,6 +170,16 @@ async def test_so_many_are_in_flight_so_many_wait_and_the_rest_is_turned_away() 
     assert not model.lane.is_full
 
 
+async def test_what_a_call_waited_for_its_place_counts() -> None:
+    model = (stand := Stand(in_flight=1, waiting=1)).over(ScriptedModel("Water"))
+    async with model.lane.place():
+        task = asyncio.create_task(written(model))
+        await asyncio.sleep(0)
+        stand.clock.now += 3
+    await task
+    assert model.meters[0].quantile(0.5) == 3_250.0
+
+
 async def test_whoever_waited_for_a_backend_that_went_down_is_told_so() -> None:
     model = Stand(in_flight=1, waiting=9).over(broken := Failing(Unavailable("x"), at_once=False))
     ended = await asyncio.gather(*(written(model) for _ in range(5)), return_exceptions=True)

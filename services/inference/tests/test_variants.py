@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -140,6 +141,14 @@ class VariantSuite:
         assert (first.prompt.created_by, first.prompt.created_at.ToDatetime(tzinfo=UTC)) == ("dana", NOW)
         assert len(first.prompt.sha256) == 64
         assert first.prompt.sha256 != second.prompt.sha256
+
+    async def test_what_is_put_at_the_same_time_has_a_version_each(self, one: Instance, books: VariantBooks) -> None:
+        other = Instance(books)
+        put = await asyncio.gather(
+            *(instance.put(f"Be {i} words long.") for i in range(6) for instance in (one, other))
+        )
+        assert sorted(prompt.version for prompt in put) == sorted([*range(1, 7)] * 2)
+        assert sorted(v for _, v in await one.listed("brief")) == [*range(1, 7)]
 
     async def test_a_prompt_comes_back_as_it_was_put(self, one: Instance) -> None:
         examples = [prompts_pb2.PromptExample(asked="[1] Ähm { }\n\nQuestion: x", answered="y [1].")]

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 #: How often a server that was not reached is asked again what it runs, and one that was, in seconds.
 UNKNOWN_SECONDS = 5.0
 KNOWN_SECONDS = 60.0
+#: So many wait within an engine, so that none of its slots stands empty.
+_AT_THE_DOOR = 4
 #: So many variants' last completions are remembered by a backend.
 MOST_VARIANTS = 2_000
 
@@ -164,7 +166,7 @@ async def _open(entry: BackendEntry, opening: Opening, stack: AsyncExitStack) ->
             waiting=_waiting(entry, opening),
         )
     )
-    return _backend(entry, engine, opening, in_flight=slots, failing=(Unavailable,))
+    return _backend(entry, engine, opening, in_flight=slots + _AT_THE_DOOR, failing=(Unavailable,))
 
 
 def _server(entry: ServerBackend, opening: Opening) -> AbstractAsyncContextManager[ServerModel]:

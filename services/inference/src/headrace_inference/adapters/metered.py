@@ -133,8 +133,8 @@ class MeteredModel:
     @asynccontextmanager
     async def write(self, turns: Sequence[Turn], decoding: Decoding) -> AsyncIterator[MeteredWriting]:
         """See ports.Model.write. Raises Unavailable too while the backend is left alone."""
+        began = self.clock()  # whoever waits for a place waits for the answer
         async with self.lane.place(), AsyncExitStack() as stack:
-            began = self.clock()
             try:
                 writing = await stack.enter_async_context(self.model.write(turns, decoding))
             except self.failing:
