@@ -59,11 +59,11 @@ def citations_support(counts: Counts, words: Words) -> float | None:
     """The share of sentences that one of the passages which they cite bears out; without a citation none does."""
     if words.passages is None or counts.refused:
         return None
-    evidence = support.Evidence([passage.text for passage in words.passages])
     places = {number: place for place, passage in enumerate(words.passages) for number in passage.numbers}
     sentences = support.claims(words.answer)
     borne_out = [
-        evidence.share(one, among=[places[n] for n in language.cited(one) if n in places]) >= support.SUPPORTED_FROM
+        words.evidence.share(one, among=[places[n] for n in language.cited(one) if n in places])
+        >= support.SUPPORTED_FROM
         for one in sentences
     ]
     return sum(borne_out) / len(borne_out) if borne_out else None
@@ -73,8 +73,7 @@ def groundedness(counts: Counts, words: Words) -> float | None:
     """The mean, over sentences, of how far any passage that the model had bears each out."""
     if words.passages is None or counts.refused:
         return None
-    evidence = support.Evidence([passage.text for passage in words.passages])
-    shares = [evidence.share(one, among=range(len(words.passages))) for one in support.claims(words.answer)]
+    shares = [words.evidence.share(one, among=range(len(words.passages))) for one in support.claims(words.answer)]
     return sum(shares) / len(shares) if shares else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 # A stop, closing marks, citations, then white space and something that can begin a sentence.
@@ -61,9 +62,9 @@ def words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text.replace("’", "'"))]
 
 
-def claimed(text: str) -> list[str]:
-    """The stems of the words that claim something, in order."""
-    return [stem(word) for word in words(text) if word not in STOP_WORDS and word not in NEGATIONS]
+def claimed(said: Sequence[str]) -> list[str]:
+    """The stems of those of a text's words that claim something, in order."""
+    return [stem(word) for word in said if word not in STOP_WORDS and word not in NEGATIONS]
 
 
 def numbers(text: str) -> frozenset[str]:
@@ -71,9 +72,9 @@ def numbers(text: str) -> frozenset[str]:
     return frozenset(_NUMBER.findall(text))
 
 
-def is_denied(text: str) -> bool:
-    """Whether a text denies something."""
-    return any(word in NEGATIONS or word.endswith("n't") for word in words(text))
+def is_denied(said: Sequence[str]) -> bool:
+    """Whether a text's words deny something."""
+    return any(word in NEGATIONS or word.endswith("n't") for word in said)
 
 
 @lru_cache(maxsize=16_384)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from headrace_privacy import Tier
 
 from headrace_feedback.evaluating.reference import Reference
+from headrace_feedback.evaluating.support import Evidence
 from headrace_feedback.interaction import Interaction
 
 #: The grounding of an answer that says that the sources don't.
@@ -49,7 +51,7 @@ class Passage:
     numbers: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
     """An answer with its words, masked. similarity: cosine of question and answer, -1 to 1; None where nobody took it.
 
@@ -61,6 +63,11 @@ class Words:
     passages: tuple[Passage, ...] | None = field(default=None, repr=False)
     similarity: float | None = None
     reference: Reference | None = field(default=None, repr=False)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The passages taken apart, once for all who measure by them."""
+        return Evidence([passage.text for passage in self.passages or ()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,22 @@ FEWEST_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence taken apart, without its citations."""
+
+    stems: frozenset[str] = field(repr=False)
+    numbers: frozenset[str] = field(repr=False)
+    is_denied: bool
+
+    @classmethod
+    def of(cls, sentence: str) -> Statement:
+        """Takes it apart."""
+        bare = language.without_marks(sentence)
+        words = language.words(bare)
+        return cls(frozenset(language.claimed(words)), language.numbers(bare), language.is_denied(words))
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Neighbouring sentences of a passage, taken apart."""
 
@@ -44,18 +60,17 @@ class Evidence:
     """The passages of one answer, taken apart once."""
 
     def __init__(self, passages: Sequence[str]) -> None:
-        cut = [[language.without_marks(one) for one in language.sentences(passage)] for passage in passages]
-        self._windows = [tuple(_windows(sentences)) for sentences in cut]
-        seen = Counter(word for sentences in cut for one in sentences for word in set(language.claimed(one)))
+        cut = [[Statement.of(one) for one in language.sentences(passage)] for passage in passages]
+        self._windows = [tuple(_windows(statements)) for statements in cut]
+        seen = Counter(word for statements in cut for one in statements for word in one.stems)
         total = sum(map(len, cut)) or 1
         self._weight = {word: math.log(1 + total / n) for word, n in seen.items()}
         self._unseen = math.log(1 + 2 * total)
 
     def share(self, sentence: str, *, among: Iterable[int]) -> float:
         """How far the best window of these passages bears a sentence out, 0 to 1. among: their places."""
-        bare = language.without_marks(sentence)
-        claim = frozenset(language.claimed(bare))
-        numbers, denied = language.numbers(bare), language.is_denied(bare)
+        said = Statement.of(sentence)
+        claim = said.stems
         whole = sum(map(self._weigh, claim))
         if not whole:
             return 0.0
@@ -63,7 +78,7 @@ class Evidence:
             window
             for place in among
             for window in self._windows[place]
-            if numbers <= window.numbers and denied in window.denials
+            if said.numbers <= window.numbers and said.is_denied in window.denials
         )
         return max((sum(map(self._weigh, claim & window.stems)) / whole for window in fitting), default=0.0)
 
@@ -74,15 +89,17 @@ class Evidence:
 def claims(answer: str) -> list[str]:
     """The sentences of an answer that claim something, with their citations."""
     return [
-        one for one in language.sentences(answer) if len(language.claimed(language.without_marks(one))) >= FEWEST_WORDS
+        one
+        for one in language.sentences(answer)
+        if len(language.claimed(language.words(language.without_marks(one)))) >= FEWEST_WORDS
     ]
 
 
-def _windows(sentences: Sequence[str]) -> Iterable[Window]:
-    pairs = itertools.pairwise(sentences) if len(sentences) > 1 else [tuple(sentences)] if sentences else []
+def _windows(statements: Sequence[Statement]) -> Iterable[Window]:
+    pairs = itertools.pairwise(statements) if len(statements) > 1 else [tuple(statements)] if statements else []
     for pair in pairs:
         yield Window(
-            stems=frozenset(word for one in pair for word in language.claimed(one)),
-            numbers=frozenset(number for one in pair for number in language.numbers(one)),
-            denials=frozenset(map(language.is_denied, pair)),
+            stems=frozenset().union(*(one.stems for one in pair)),
+            numbers=frozenset().union(*(one.numbers for one in pair)),
+            denials=frozenset(one.is_denied for one in pair),
         )

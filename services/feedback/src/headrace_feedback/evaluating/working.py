@@ -269,7 +269,8 @@ class Worker:
         subject, words = material.subjects[task.query_id], material.words.get(task.query_id)
         scores = evaluators.by_counts(subject.counts)
         if words is not None:
-            scores += evaluators.by_words(subject.counts, words)
+            # Some milliseconds of computing, which would hold up the loop.
+            scores += await asyncio.to_thread(evaluators.by_words, subject.counts, words)
             scores += await self._judge(task, Shown(words, task.tenant, subject.tier), material)
         elif task.depth is Depth.WORDS:
             _count(material.why_unread)
