@@ -13,7 +13,7 @@ import pytest
 from headrace.feedback.v1.datasets_pb2 import DatasetRow
 from headrace.privacy.v1.privacy_pb2 import SealedBytes
 from headrace.query.v1.events_pb2 import QueryClassified
-from headrace.query.v1.query_pb2 import Query
+from headrace.query.v1.query_pb2 import Hop, Query
 from headrace_feedback.running.app import NoRows
 from headrace_feedback.running.capping import capped, open_tier
 from headrace_feedback.running.conducting import Window
@@ -57,8 +57,10 @@ async def a_row(house: MemoryHouse, question: str, subject: str = "ann", **chang
     owner = Owner.subject("t", subject) if subject else Owner.anonymous("t", MOMENT)
     seal = Seal(owner, await house.keyring.issue(owner))
     row = DatasetRow(row_id=str(uuid4()), question=question, answer="A channel.", key_facts=["chan+el"])
-    content = seal.close(row.SerializeToString()).SerializeToString()
-    made = SealedRow(row.row_id, Tier.TIER_1, "how-to", subject, MOMENT, ("handbook",), ("handbook/mills",), content)
+    query = Query(query_id=row.row_id, tenant="t", subject=subject, hops=[Hop(service="ingest")])
+    query.accepted_at.FromDatetime(MOMENT)
+    content, asked = (seal.close(one.SerializeToString()).SerializeToString() for one in (row, query))
+    made = SealedRow(row.row_id, Tier.TIER_1, "how-to", MOMENT, ("handbook",), ("handbook/mills",), content, asked)
     return replace(made, **changes)
 
 
@@ -94,6 +96,7 @@ async def test_a_question_is_sealed_for_its_owner_and_its_reference_rests_as_it_
     opener = await house.vault.opener_for(message)
     assert opener.reveal(message.text, Tier.TIER_1).reveal() == "What is a headrace?"
     assert (message.query.subject, message.query.accepted_at.ToDatetime(UTC)) == ("ann", MOMENT)
+    assert not message.query.hops
 
 
 async def test_what_nobody_asked_is_the_days(house: MemoryHouse) -> None:

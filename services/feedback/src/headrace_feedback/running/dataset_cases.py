@@ -18,7 +18,6 @@ from headrace_privacy.sealing import encrypt, fresh_nonce
 
 from headrace_feedback.running.capping import capped
 from headrace_feedback.running.runs import Candidate, Case
-from headrace_feedback.translate import to_timestamp
 
 #: Who asks, where a row does not say: it was written by hand.
 IMPORTED = "dataset"
@@ -27,19 +26,17 @@ IMPORTED = "dataset"
 @dataclass(frozen=True, slots=True)
 class SealedRow:
     """A row as it rests. tier: the strictest of the question and of what it was answered of; sources, documents
-    ("source/document"): that. subject: the end user whose question it is; empty where nobody is named. asked_at: when
-    the question was asked, or the row imported. content: SealedBytes of a DatasetRow, under its owner's key."""
+    ("source/document"): that. content, asked: a DatasetRow, and the Query that asked, each SealedBytes under its owner's
+    key."""
 
     row_id: str
     tier: Tier
     kind: str
-    subject: str
-    asked_at: datetime
+    completed_at: datetime
     sources: tuple[str, ...]
     documents: tuple[str, ...]
     content: bytes = field(repr=False)
-    product: str = ""
-    conversation_id: str = ""
+    asked: bytes = field(repr=False)
 
 
 class Rows(Protocol):
@@ -78,22 +75,24 @@ class DatasetCases:
         """See ports.Cases. A row whose key is destroyed is erased."""
         del unit
         rows = [self._sampled[one.case_id] for one in candidates]
-        sealed = [SealedBytes.FromString(row.content) for row in rows]
-        opener = await self._vault.opener_for(*sealed)
-        readable = [(row, one) for row, one in zip(rows, sealed, strict=True) if one.key_id in opener.keys]
-        return [self._case(row, one, opener, place) for place, (row, one) in enumerate(readable, start=first)]
+        contents = [SealedBytes.FromString(row.content) for row in rows]
+        asked = [SealedBytes.FromString(row.asked) for row in rows]
+        opener = await self._vault.opener_for(*contents, *asked)
+        readable = [
+            _Opened(row, content, Query.FromString(opener.open(query)))
+            for row, content, query in zip(rows, contents, asked, strict=True)
+            if {content.key_id, query.key_id} <= opener.keys.keys()
+        ]
+        return [self._case(one, opener, place) for place, one in enumerate(readable, start=first)]
 
-    def _case(self, row: SealedRow, sealed: SealedBytes, opener: Opener, place: int) -> Case:
-        question = DatasetRow.FromString(opener.open(sealed)).question
-        key = opener.keys[sealed.key_id]
+    def _case(self, opened: _Opened, opener: Opener, place: int) -> Case:
+        row, query = opened.row, opened.query
+        question = DatasetRow.FromString(opener.open(opened.content)).question
+        key = opener.keys[opened.content.key_id]
         text = ProtectedText(sealed=encrypt(key, question.encode(), nonce=fresh_nonce()), characters=len(question))
-        query = Query(
-            tenant=self._tenant,
-            product=row.product or IMPORTED,
-            subject=row.subject,
-            conversation_id=row.conversation_id,
-            accepted_at=to_timestamp(row.asked_at),
-        )
+        query.tenant, query.product = self._tenant, query.product or IMPORTED
+        query.ClearField("hops")
+        query.ClearField("trial")
         classified = QueryClassified(
             query=capped(query, row.tier, self._open_to), text=text, tier=WireTier.ValueType(int(row.tier))
         )
@@ -101,14 +100,21 @@ class DatasetCases:
             case_id=row.row_id,
             place=place,
             tier=row.tier,
-            subject=row.subject,
+            subject=query.subject,
             kind=row.kind,
             sources=row.sources,
             documents=row.documents,
-            of_time=row.asked_at,
+            of_time=row.completed_at,
             question=classified.SerializeToString(),
             reference=row.content,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    row: SealedRow
+    content: SealedBytes
+    query: Query
 
 
 def _lot(seed: int, row_id: str) -> str:
