@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from headrace.inference.v1 import routes_pb2
 from headrace.inference.v1.routes_pb2_grpc import RouteServiceServicer, add_RouteServiceServicer_to_server
 from headrace.query.v1.answer_pb2 import PassedOver, Routing, Versioned
+from headrace_client.cli.routes import read_kinds
 from headrace_client.cli.shares import affected
 
 from libs.client.tests.test_cli import headrace_command
@@ -249,6 +251,14 @@ async def test_a_file_of_kinds_that_cannot_be_read_says_where(content: str, word
     ran = await headrace_command("routes", "kinds", "put", str(file), where="inference=127.0.0.1:1")
     assert ran.code == 2
     assert words in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_the_file_in_the_how_to_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/routes.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# kinds.yaml\n.*?)```", page, re.DOTALL)
+    file = tmp_path / "kinds.yaml"
+    file.write_text(block)
+    assert {kind.name: len(kind.examples) for kind in read_kinds(file)} == {"how-to": 3, "error": 3}
 
 
 @pytest.mark.parametrize(
