@@ -25,9 +25,11 @@ IMPORTED = "dataset"
 
 @dataclass(frozen=True, slots=True)
 class SealedRow:
-    """A row as it rests. tier: the strictest of the question and of what it was answered of; sources, documents
-    ("source/document"): that. content, asked: a DatasetRow, and the Query that asked, each SealedBytes under its owner's
-    key."""
+    """A row as it rests.
+
+    tier: the strictest of the question and of what it was answered of; sources, documents ("source/document"): that.
+    content, asked: a DatasetRow, and the Query that asked, each SealedBytes under its owner's key.
+    """
 
     row_id: str
     tier: Tier
