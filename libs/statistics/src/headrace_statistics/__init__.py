@@ -26,6 +26,11 @@ from headrace_statistics.bootstrap import (
     grouped_mean_interval,
     quantile_interval,
 )
+from headrace_statistics.clusters import (
+    contrast_of_many_grouped_pairs,
+    contrast_of_many_groups,
+    many_grouped_mean_interval,
+)
 from headrace_statistics.comparing import (
     Better,
     Comparison,
@@ -84,6 +89,8 @@ __all__ = [
     "contrast",
     "contrast_of_grouped_pairs",
     "contrast_of_groups",
+    "contrast_of_many_grouped_pairs",
+    "contrast_of_many_groups",
     "contrast_of_pairs",
     "contrast_of_quantiles",
     "decide",
@@ -94,6 +101,7 @@ __all__ = [
     "grouped_mean_interval",
     "kappa_of_table",
     "krippendorffs_alpha",
+    "many_grouped_mean_interval",
     "mean_interval",
     "pairs_for_means",
     "pairs_for_proportions",

@@ -20,7 +20,7 @@ from headrace_statistics.means import Moments, difference_of_means, mean_interva
 from headrace_statistics.proportions import Pairs, Proportion, difference_of_pairs, difference_of_proportions
 
 Counted = Literal["answers", "pairs"]
-Method = Literal["newcombe", "tango", "welch", "paired_t", "bca_bootstrap", "betting", "mixture_sprt"]
+Method = Literal["newcombe", "tango", "welch", "paired_t", "bca_bootstrap", "cluster_t", "betting", "mixture_sprt"]
 
 
 class Contrast(Protocol):

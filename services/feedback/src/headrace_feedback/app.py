@@ -34,6 +34,7 @@ from headrace_feedback.evaluating.queue import QueuedAnswers
 from headrace_feedback.evaluating.reading import OpenPassages
 from headrace_feedback.handlers import Door
 from headrace_feedback.reading import Desk
+from headrace_feedback.reporting.app import serve_reports
 from headrace_feedback.reviewing.app import serve_reviews
 from headrace_feedback.reviewing.erasing import ReviewPart
 from headrace_feedback.reviewing.intake import ReviewSampler
@@ -107,6 +108,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
                     Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService"),
                     runs,
                     evaluations,
+                    serve_reports(database, classifier, policy),
                     *reviews,
                 ],
             )
