@@ -124,7 +124,7 @@ class Opening:
     """
 
     gate_of: Callable[[str], PolicyGate]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     cache: Path
     slots: int
     context: int
