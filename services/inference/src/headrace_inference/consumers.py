@@ -86,23 +86,14 @@ class Consumer:
         """Has the first answer that can. Raises what the last one raised."""
         choice = way.choice
         while len(choice.candidates) > 1:
-            answerer = way.answerers[choice.candidates[0].variant]
             try:
-                if await self._may_try(delivery, question, answerer):
-                    return await self._answer_by(delivery, question, seal, way=way, choice=choice)
-                obstacle: Obstacle = "tier"
+                return await self._answer_by(delivery, question, seal, way=way, choice=choice)
             except (Unavailable, Overloaded, Rejected, Denied) as error:
-                obstacle = _obstacle(error)
-            choice = choice.without_first(obstacle)
+                choice = choice.without_first(_obstacle(error))
         try:
             return await self._answer_by(delivery, question, seal, way=way, choice=choice)
         except Overloaded as error:  # on the bus a query waits; it is never turned away
             raise Unavailable("the model") from error
-
-    async def _may_try(self, delivery: Delivery[QueryRetrieved], question: Question, answerer: Answerer) -> bool:
-        """Asks before anything is said: what one model may not see, another may."""
-        sources = sorted({p.collection for p in question.passages})
-        return await admits(answerer.gate, delivery.message.query, _strictest(question), sources)
 
     async def _answer_by(
         self, delivery: Delivery[QueryRetrieved], question: Question, seal: Seal, *, way: Way, choice: Choice
@@ -114,7 +105,10 @@ class Consumer:
         await chunks.start()
 
         async def admit(tier: Tier, sources: Sequence[str]) -> bool:
-            return await admits(answerer.gate, delivery.message.query, tier, sources)
+            is_admitted = await admits(answerer.gate, delivery.message.query, tier, sources)
+            if not is_admitted and len(choice.candidates) > 1:  # what one model may not see, another may
+                raise Denied("this model may not see it")
+            return is_admitted
 
         asked = read(question, answerer.variant)
         answer = await answer_question(asked, answerer.variant, model=answerer.model, admit=admit, emit=chunks.text)
