@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -214,6 +215,18 @@ async def pass_turn(house: RunHouse, turn: Turn) -> None:
     """Time passes without a heartbeat."""
     async with house.ledger.unit() as unit:
         await house.runs_on(unit).keep(turn.holder, turn.run_id, seconds=-1)
+
+
+async def test_an_instance_that_ends_in_order_passes_its_runs_on_at_once(house: RunHouse) -> None:
+    await house.logged(*[{}] * 12)
+    run = await house.plan(SHORTER)
+    async with house.conductor().conducting():
+        async with asyncio.timeout(20):
+            while not (await house.run(run)).progress.under_way:
+                await asyncio.sleep(0.02)
+        assert await house.conductor().take() is None
+    house.clock.seconds += 0.001
+    assert await house.conductor().take() is not None
 
 
 async def test_ids_made_anew_would_be_noticed(house: RunHouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,8 +121,14 @@ class Conductor:
                 yield
             finally:
                 looking.cancel()
-                for task in self._conducting:
-                    task.cancel()
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """Ends what is conducted here; another instance goes on at once."""
+        tasks = list(self._conducting)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -149,6 +155,14 @@ class Conductor:
             await self.conduct(turn)
         except Unavailable as down:
             log.warning("run waits", run=str(turn.run_id), reason=str(down))
+        except asyncio.CancelledError:
+            with contextlib.suppress(Unavailable):
+                await self._pass_on(turn)
+            raise
+
+    async def _pass_on(self, turn: Turn) -> None:
+        async with self._parts.ledger.unit() as unit:
+            await self._parts.turns_on(unit).keep(turn.holder, turn.run_id, seconds=0.0)
 
     async def _rest(self, seconds: float) -> None:
         self._wake.clear()
