@@ -12,6 +12,7 @@ from headrace_classifier.adapters.presidio import load_recognisers
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.inspection import TextDetector
 from headrace_classifier.masking import PLACEHOLDER, Span
+from headrace_classifier.name_shapes import load_name_shapes
 from headrace_classifier.name_words import load_given_names
 from headrace_classifier.names import NameReader
 from headrace_classifier.normalising import Offsets
@@ -48,7 +49,9 @@ class Ours:
     def __init__(self) -> None:
         self.masker = SecretMasker()
         self.detector = TextDetector(
-            PersonalDataDetector(load_recognisers()), NameReader(load_given_names()), load_person_model()
+            PersonalDataDetector(load_recognisers()),
+            NameReader(load_given_names(), load_name_shapes()),
+            load_person_model(),
         )
 
     def run(self, text: str) -> None:

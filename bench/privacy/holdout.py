@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from faker import Faker
 
-from bench.privacy import tuning
+from bench.privacy import tuning_words
 from bench.privacy.labelled import Make, Sample, fill, in_json, in_line, in_sql, luhn_digit, pick, slots, some
 
 SEED = 74_205_113
@@ -285,7 +285,7 @@ class _Maker:
     def _person(self) -> str:
         while True:
             first, last = self.faker.first_name(), self.faker.last_name()
-            if first not in tuning.FIRST and last not in tuning.LAST:
+            if first not in tuning_words.FIRST and last not in tuning_words.LAST:
                 return f"{first} {last}"
 
     def _address(self) -> str:

@@ -31,7 +31,7 @@ def main() -> int:
     names, words = sorted(_names()), sorted(_words())
     known = load_given_names()
     taken = {folded(name) for name in names}
-    words = [word for word in words if not known.is_clear(word) and folded(word) not in taken]
+    words = [word for word in words if folded(word) not in taken or (known.knows(word) and not known.is_clear(word))]
     print(f"{len(names)} names, {len(words)} words")
     weights = _learn(names, words)
     table = np.clip(np.round(weights * name_shapes.SCALE), -127, 127).astype(np.int8)
@@ -42,7 +42,9 @@ def main() -> int:
 
 def _names() -> set[str]:
     given, family = tuning.names_of("learn")
-    return {word for name in (*given, *family) for word in name.split()} | {*load_given_names().clear}
+    common = files("bench.privacy").joinpath("family_names.txt").read_text("utf-8")
+    ours = {part for line in common.splitlines() if not line.startswith("#") for part in re.split(r"[ -]", line)}
+    return {word for name in (*given, *family) for word in name.split()} | {*load_given_names().clear} | ours
 
 
 def _words() -> Iterator[str]:

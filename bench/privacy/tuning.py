@@ -20,7 +20,7 @@ from phonenumbers.phonemetadata import PhoneMetadata
 from bench.privacy import holdout
 from bench.privacy.labelled import Make, Sample, fill, in_json, in_line, in_sql, luhn_digit, pick, slots, some
 from bench.privacy.tuning_words import CITIES as ALL_CITIES
-from bench.privacy.tuning_words import COMPANIES, STREETS_DE, STREETS_US, TOWNS_DE, TOWNS_US
+from bench.privacy.tuning_words import COMPANIES, FIRST, LAST, STREETS_DE, STREETS_US, TOWNS_DE, TOWNS_US
 from bench.privacy.tuning_words import PRODUCTS as ALL_PRODUCTS
 
 _HELD_LANGUAGES = {locale.split("_")[0] for locale in holdout.LOCALES}
@@ -38,15 +38,6 @@ LOCALES = (
 )
 PRODUCTS = tuple(sorted({*ALL_PRODUCTS} - {*holdout.PRODUCTS}))
 CITIES = tuple(sorted({*ALL_CITIES} - {*holdout.CITIES}))
-
-FIRST = (
-    "Brandon Courtney Dustin Tiffany Kaitlyn Tyrone Latoya Cody Brittany Darnell Jürgen Heike Uwe Gudrun Detlef Sieglinde Torsten Anke"
-    " Holger Renate Xochitl Quinlan Thibodeaux Zebulon"
-).split()
-LAST = (
-    "Kowalczyk-Reed Hendrickson Abernathy McAllister Washington Castellanos Fitzsimmons Vanderpool Schönhauser Kirchgessner Obermeier Wiesenhütter"
-    " Brandstätter Löwenthal Quastenberg Ziegenfuß Huckleby Stallworth"
-).split()
 
 PERSONAL = {
     "chat": (

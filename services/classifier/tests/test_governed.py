@@ -15,6 +15,7 @@ from headrace_classifier.dictionaries import StoredDictionary, UnreadableDiction
 from headrace_classifier.dictionary import EMPTY, Dictionary
 from headrace_classifier.handlers import classify
 from headrace_classifier.inspection import TextDetector
+from headrace_classifier.name_shapes import load_name_shapes
 from headrace_classifier.name_words import load_given_names
 from headrace_classifier.names import NameReader
 from headrace_classifier.ports import Inspector
@@ -67,7 +68,7 @@ class Governed:
 
 @pytest_asyncio.fixture
 async def governed(masker: SecretMasker, detector: PersonalDataDetector) -> AsyncIterator[Governed]:
-    whole = TextDetector(detector, NameReader(load_given_names()), None)
+    whole = TextDetector(detector, NameReader(load_given_names(), load_name_shapes()), None)
     async with open_inspector(masker, whole, limit=TimeLimit(5.0, 10.0), threads=1) as inspector:
         yield Governed(inspector)
 

@@ -14,8 +14,9 @@ from headrace_classifier.adapters.names import load_person_model
 from headrace_classifier.detection import PersonalDataDetector
 from headrace_classifier.dictionary import Dictionary
 from headrace_classifier.inspection import MODEL_CHARACTERS, TextDetector
+from headrace_classifier.name_shapes import load_name_shapes
 from headrace_classifier.name_words import load_given_names
-from headrace_classifier.names import NameReader
+from headrace_classifier.names import LONG, NameReader
 from headrace_classifier.ports import Recogniser
 from headrace_classifier.secret_masker import SecretMasker
 from headrace_classifier.verdict import Finding, FindingKind
@@ -27,7 +28,7 @@ PERSONAL, CODE = FindingKind.PERSONAL_DATA, FindingKind.CUSTOMER_CODE
 
 @pytest.fixture(scope="module")
 def reader() -> NameReader:
-    return NameReader(load_given_names())
+    return NameReader(load_given_names(), load_name_shapes())
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,50 @@ def test_identifiers_count_also_in_disguise(whole: TextDetector) -> None:
     assert Finding("dictionary", FindingKind.IDENTIFIER, 2) in found
 
 
+class _Nobody:
+    def persons(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        raise AssertionError(f"asked about {len(texts)} sentences")
+
+
+@pytest.mark.parametrize(
+    "text", ["they met Wexley Forthbridge over there", "does Crystal Kettle work with Silver Creek?"]
+)
+def test_the_model_is_not_asked_about_a_short_text(
+    recognisers: Mapping[str, Recogniser], reader: NameReader, text: str
+) -> None:
+    TextDetector(PersonalDataDetector(recognisers), reader, _Nobody()).detect(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "is Zdeňka Hrubešová still working for you?",
+        "the contract is with Thandolwethu Mbekizwe, not with us",
+        "audit: document signed by Ingibjörg Þorsteinsdóttir at 10:11",
+        "INSERT INTO leads (name) VALUES ('Ousmane Diarrassouba');",
+        "the keys are in the drawer.\n\nSee you\nSvetlana Vorobyeva",
+    ],
+)
+def test_names_that_no_list_has_are_known_by_their_shape(reader: NameReader, text: str) -> None:
+    assert reader.read(text).names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "does Ada Router work with 2.3.1?",
+        "my Ralph Lauren arrived broken",
+        "how do I configure Felix Dashboard on our servers?",
+        '{"product": "Clara Bennett", "region": "Charlotte Amalie"}',
+        '{"from": "Madrid", "to": "Lisbon"}',
+        "Kind regards,\nHooli Billing",
+        "we open in Santiago Nuevo next spring",
+    ],
+)
+def test_what_is_named_like_a_person_is_none(reader: NameReader, text: str) -> None:
+    assert reader.read(text).names == ()
+
+
 class _NoOne:
     def persons(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[] for _ in texts]
@@ -173,9 +218,9 @@ class _NoOne:
 
 def test_what_the_model_could_not_be_shown_is_unsure(recognisers: Mapping[str, Recogniser], reader: NameReader) -> None:
     detector = TextDetector(PersonalDataDetector(recognisers), reader, _NoOne())
-    short = "they met Gudmundur Wexforth over there. "
-    assert detector.detect(short) == ()
-    assert rules(detector.detect(short * (MODEL_CHARACTERS // 20))) == {"names-unread"}
+    sentence = "they met Wexley Forthbridge over there. "
+    assert detector.detect(sentence * (LONG // len(sentence) + 1)) == ()
+    assert rules(detector.detect(sentence * (MODEL_CHARACTERS // 20))) == {"names-unread"}
 
 
 @given(st.text(max_size=300))
@@ -214,7 +259,8 @@ def test_a_model_decides_what_rules_leave_open(recognisers: Mapping[str, Recogni
     model = load_person_model()
     assert model is not None
     detector = TextDetector(PersonalDataDetector(recognisers), reader, model)
-    assert rules(detector.detect("Yesterday we met Thandolwethu Mbekizwe and were told to wait.")) == {"person-name"}
+    sentence = "Yesterday we met Marlow Tennant and were told to wait. "
+    assert rules(detector.detect(sentence * (LONG // len(sentence) + 1))) == {"person-name"}
 
 
 @pytest.mark.models

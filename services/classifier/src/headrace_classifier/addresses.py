@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from headrace_classifier.patterns import compile_pattern
+
 RULE = "postal-address"
 
 _CAPITAL = r"A-ZÀ-ÖØ-ÞĀ-ŽİŚŻŁĆŹ"
@@ -77,6 +79,12 @@ _STREETS = (
 )
 _STREET = re.compile("|".join(f"(?:{street})" for street in _STREETS))
 
+#: The same, somewhat wider, for an engine that needs a hundredth of the time: RE2 knows letters by another name, and no
+#: look-behind; its word boundaries are those of ASCII.
+_STREET_AT_ALL = compile_pattern(
+    "|".join(street.replace(r"(?<![\w.])", "").replace(r"\b", "").replace(r"[^\W\d_]", r"\pL") for street in _STREETS)
+)
+
 #: Postcodes that say enough alone, or with the town's name beside them.
 _PLACE = re.compile(
     rf"\b{_UK}\b(?![\w-])|\b{_CITY}, (?:{_STATES}) \d{{5}}(?:-\d{{4}})?\b|\b\d{{4}} [A-Z]{{2}},? {_CITY}"
@@ -115,8 +123,9 @@ def address_places(text: str) -> Iterator[tuple[int, int]]:
     """Yields (start, end) in characters of each postal address; they may overlap."""
     if _GATE.search(text) is None:
         return
-    for match in _STREET.finditer(text):
-        yield match.start(), _extended(text, match.end())
+    if _STREET_AT_ALL.search(text.encode()) is not None:
+        for match in _STREET.finditer(text):
+            yield match.start(), _extended(text, match.end())
     for match in _PLACE.finditer(text):
         if _is_place(match, text):
             yield _begun(text, match.start()), match.end()

@@ -34,6 +34,7 @@ from headrace_classifier.erasing import open_erasures
 from headrace_classifier.governing import open_audit, open_governance, own_key
 from headrace_classifier.inspection import TextDetector
 from headrace_classifier.key_servicer import KeyServicer
+from headrace_classifier.name_shapes import load_name_shapes
 from headrace_classifier.name_words import load_given_names
 from headrace_classifier.names import NameReader
 from headrace_classifier.secret_masker import SecretMasker
@@ -134,4 +135,6 @@ def _open_detector() -> TextDetector:
     persons = load_person_model()
     if persons is None:
         log.warning("names are covered in part: the model is not installed", package=PACKAGE)
-    return TextDetector(PersonalDataDetector(load_recognisers()), NameReader(load_given_names()), persons)
+    return TextDetector(
+        PersonalDataDetector(load_recognisers()), NameReader(load_given_names(), load_name_shapes()), persons
+    )

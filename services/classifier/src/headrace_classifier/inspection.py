@@ -16,8 +16,8 @@ from headrace_classifier.detection import COUNTED, PersonalDataDetector
 from headrace_classifier.dictionary import EMPTY, Dictionary
 from headrace_classifier.dictionary import RULE as IDENTIFIER
 from headrace_classifier.masking import Span, count, merge_by_rule
+from headrace_classifier.names import LONG, NameReader, windows
 from headrace_classifier.names import RULE as NAME
-from headrace_classifier.names import NameReader, windows
 from headrace_classifier.normalising import Offsets, pieces, views
 from headrace_classifier.ports import PersonModel
 from headrace_classifier.verdict import Finding, FindingKind
@@ -96,7 +96,7 @@ class TextDetector:
     def _named(self, text: str) -> tuple[list[tuple[int, int]], tuple[Finding, ...]]:
         read = self._names.read(text)
         names = list(read.names)
-        if self._persons is None or not read.open:
+        if self._persons is None or not read.open or len(text) < LONG:
             return names, ()
         shown, left = _affordable(windows(text, read.open), max(MODEL_CHARACTERS, int(MODEL_PART * len(text))))
         sentences = [text[start:end] for start, end in shown]

@@ -192,6 +192,40 @@ NOT_NAMES = _words(
     " christmas easter new-year thanksgiving ramadan hanukkah god lord internet web wifi bluetooth covid"
 )
 
+#: What products, firms, places and teams end in: behind one of these no name goes on.
+HEADS = _words(
+    "router gateway switch firewall proxy loadbalancer balancer server servers database store storage cache"
+    " queue broker scheduler runner worker agent engine loader filter mapper encoder decoder parser compiler"
+    " optimizer solver planner scanner printer renderer viewer editor reader writer player recorder tracker"
+    " monitor manager controller adapter connector driver plugin widget toolkit toolbox kit suite studio desktop"
+    " workbench console terminal shell dashboard panel portal hub cloud sync backup archive vault catalog"
+    " registry repository index search query analytics insights metrics reports report charts chart graph canvas"
+    " board display screen keyboard mouse camera lens speaker headphones earbuds phone tablet laptop notebook"
+    " watch band charger battery cable modem drone robot vacuum cleaner washer dryer fridge oven kettle toaster"
+    " blender mixer grill heater boiler lamp light bulb fan pump drill saw mattress pillow chair desk sofa table"
+    " backpack jacket shoes boots helmet bike bicycle scooter van truck tractor motor tires themes theme"
+    " template templates skills skill assistant copilot autopilot translator organizer calendar mail mailer"
+    " messenger chatbot bot browser launcher installer updater framework library package module sdk runtime"
+    " interpreter debugger profiler linter formatter tester cluster node pod container image pipeline workflow"
+    " workflows rollouts deployment ingress mesh operator orchestrator serverless function lambda stream streams"
+    " topic lake warehouse mart pool bucket volume disk drive array matrix vector tensor heap tree stack hash"
+    " code coding distance transform algorithm machine network protocol interface layer bridge hook handler"
+    " listener provider factory builder generator validator serializer payments payment billing retail insurance"
+    " bank banking trading traders fiber energy oil gas power motors airlines airways hotels hotel resort foods"
+    " food toys games game gaming sports fashion jewelry pharma pharmacy clinic hospital dental law legal realty"
+    " estate logistics shipping freight express delivery media press magazine news radio television channel"
+    " records pictures studios entertainment products product stores shop market markets supermarket mall outlet"
+    " restaurant cafe bistro bar brewery bakery pizzeria springs falls rapids heights harbor harbour creek"
+    " canyon desert forest woods mountain mountains river ocean sea coast cliffs vineyard convention conference"
+    " summit workshop webinar seminar festival cup league trophy championship marathon tournament expo fair"
+    " events team crew staff squad unit division sales marketing finance accounting hr operations procurement"
+    " compliance security infrastructure engineering development research quality helpdesk reception office"
+    " headquarters branch living interiors garden home homes house kitchen bathroom bedroom furniture appliances"
+    " electronics hardware deluxe ultimate professional starter essential essentials advanced classic vintage"
+    " limited original special complete compact portable wireless digital smart turbo hyper super mega nano"
+    " micro quantum cyber virtual"
+)
+
 #: Of the words above those that are family names as well, where a given name stands before them.
 ALSO_SURNAMES = _words(
     "black white green brown gray grey silver gold golden lake hill hills park garden church castle bridge"
@@ -212,4 +246,44 @@ ALSO_SURNAMES = _words(
 PARTICLES = (
     "van|von|der|den|de|del|della|dello|delle|di|da|dal|dos|das|do|du|la|le"
     "|ten|ter|te|af|av|bin|binti|ibn|al|el|y|e|zu|zur|zum|und|'t|in't|vom|st\\.|d'"
+)
+
+#: Brands, places and figures whose first two words could be a person's, folded; an underline joins the two.
+THINGS = frozenset(
+    entry.replace("_", " ")
+    for entry in _words(
+        "ralph_lauren hugo_boss calvin_klein tommy_hilfiger jack_wolfskin johnnie_walker jim_beam jack_daniel's"
+        " jack_daniels betty_crocker mary_kay estee_lauder helena_rubinstein charles_schwab morgan_stanley"
+        " edward_jones harley_davidson aston_martin alfa_romeo land_rover rolls_royce philip_morris eli_lilly"
+        " carl_zeiss robert_bosch thermo_fisher hewlett_packard martha_stewart charlotte_tilbury bobbi_brown"
+        " max_factor elizabeth_arden kate_spade michael_kors giorgio_armani emporio_armani christian_dior"
+        " pierre_cardin paul_smith fred_perry jean_paul yves_saint louis_vuitton karl_lagerfeld vivienne_westwood"
+        " marc_jacobs tory_burch steve_madden kenneth_cole perry_ellis tom_tailor jack_jones ben_jerry ben_jerry's"
+        " samuel_adams captain_morgan jose_cuervo john_deere john_lewis marks_spencer wells_fargo ernst_young"
+        " johns_hopkins max_planck marie_curie albert_einstein alan_turing ada_lovelace leonardo_da isaac_newton"
+        " charles_darwin nikola_tesla galileo_galilei martin_luther george_washington abraham_lincoln monte_carlo"
+        " monty_python monty_hall charlotte_amalie alice_springs victoria_falls victoria_metrics saint_louis"
+        " st_louis san_francisco san_diego san_antonio san_jose san_juan san_marino san_mateo santa_barbara"
+        " santa_clara santa_cruz santa_fe santa_monica santa_maria santa_rosa los_angeles las_vegas ann_arbor"
+        " fort_wayne baton_rouge little_rock palo_alto corpus_christi des_moines el_paso jackson_hole carson_city"
+        " jefferson_city elizabeth_city oklahoma_city kansas_city salt_lake virginia_beach myrtle_beach key_west"
+        " cape_cod cape_town port_elizabeth port_louis kuala_lumpur addis_ababa tel_aviv abu_dhabi phnom_penh ho_chi"
+        " hong_kong sri_lanka costa_rica el_salvador buenos_aires santo_domingo sao_paulo rio_de porto_alegre"
+        " belo_horizonte bad_homburg baden_baden frankfurt_am garmisch_partenkirchen novi_sad banja_luka"
+        " nizhny_novgorod saint_petersburg st_petersburg milton_keynes isle_of saudi_arabia burkina_faso"
+        " sierra_leone papua_new puerto_rico nova_scotia british_columbia costa_brava costa_blanca la_paz"
+        " la_rochelle le_havre le_mans mont_blanc monte_rosa san_sebastian palma_de las_palmas la_coruna"
+        " reggio_emilia la_spezia lago_maggiore den_haag den_bosch zielona_gora jelenia_gora gorzow_wielkopolski"
+        " bielsko_biala nowy_sacz nova_gorica karlovy_vary ceske_budejovice hradec_kralove banska_bystrica"
+        " cluj_napoca targu_mures satu_mare stara_zagora veliko_tarnovo amazon_alexa google_gemini harry_potter"
+        " sherlock_holmes james_bond mickey_mouse donald_duck homer_simpson star_wars lorem_ipsum hello_kitty"
+        " marie_claire vanity_fair tommy_john uncle_ben aunt_jemima papa_john papa_john's trader_joe trader_joe's"
+        " dr_pepper doc_martens mercedes_benz daimler_benz siemens_gamesa nina_ricci paco_rabanne jo_malone"
+        " issey_miyake laura_ashley laura_biagiotti anna_sui vera_wang vera_bradley eddie_bauer lucky_luke"
+        " lucky_strike peter_pan santa_claus levi_strauss tom_ford henry_ford franklin_templeton merrill_lynch"
+        " lehman_brothers charles_river raymond_james edwards_lifesciences cole_haan oscar_mayer sara_lee"
+        " little_debbie orville_redenbacher jimmy_dean jimmy_choo stella_artois stella_mccartney nobel_prize"
+        " pulitzer_prize grace_hopper ruby_sinatra apache_cassandra apache_tomcat apache_felix apache_jena"
+        " apache_lucene claude_code claude_sonnet claude_opus travis_ci circle_ci"
+    )
 )

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from headrace_classifier.patterns import compile_pattern
+
 #: What a reader does not see: zero-width and direction characters, soft hyphens, variation selectors, NUL.
 _INVISIBLE = frozenset(
     {
@@ -50,6 +52,7 @@ _SPELLED = {
 } | {"oh": "0", "zwo": "2"}
 _DIGIT_WORD = "|".join(sorted(_SPELLED, key=len, reverse=True))
 _SPELLED_RUN = re.compile(rf"(?i)\b(?:{_DIGIT_WORD})(?:[ ,-]{{1,2}}(?:{_DIGIT_WORD})){{5,40}}\b")
+_SPELLED_AT_ALL = compile_pattern(rf"(?i:{_DIGIT_WORD})(?:[ ,-]{{1,2}}(?i:{_DIGIT_WORD})){{5}}")
 _SPELLED_ONE = re.compile(rf"(?i){_DIGIT_WORD}")
 
 #: Single characters with one blank between: at least seven, or a telephone number's groups would be one.
@@ -223,6 +226,8 @@ def _unspaced(text: str) -> Iterator[_Part]:
 
 def _unspelled(text: str) -> Iterator[_Part]:
     """four one one for 411."""
+    if _SPELLED_AT_ALL.search(text.encode()) is None:
+        return
     for run in _SPELLED_RUN.finditer(text):
         words = list(_SPELLED_ONE.finditer(text, run.start(), run.end()))
         end = run.start()

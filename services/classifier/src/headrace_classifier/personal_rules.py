@@ -103,7 +103,7 @@ def _is_device(candidate: str, before: str, behind: str) -> bool:
 
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:0?[1-9]|[12]\d|3[01])(?!\d)"
-    r"|^\d{1,2}[-./]\d{1,2}[-./](?:\d\d|\d{4})\Z"
+    r"|^\d{1,2}[-./]\d{1,2}[-./](?:\d\d|\d{4})\Z|^\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d(?!\d)"
 )
 
 
@@ -122,6 +122,8 @@ def _is_abroad(candidate: str, before: str, behind: str) -> bool:
 def _is_trunk_number(candidate: str, before: str, behind: str) -> bool:
     """Nine to thirteen digits after a trunk prefix, in groups, and no clock time or sum."""
     digits = [c for c in candidate if c.isdecimal()]
+    if _COUNTING.search(before) or _COUNTED.match(behind):
+        return False
     return 9 <= len(digits) <= 15 and len(set(digits)) > 3 and _is_number_to_call(candidate, before, behind)
 
 
@@ -129,9 +131,9 @@ def _is_trunk_number(candidate: str, before: str, behind: str) -> bool:
 _COUNTING = re.compile(
     r"(?i)(?:\b(?:order|invoice|inv|ref|reference|id|ids|sku|part|item|serial|batch|lot|ticket|case|tracking|track|isbn|issn"
     r"|ean|gtin|asin|amount|total|sum|price|cost|count|rows?|bytes?|size|port|pid|build|error|code|version|page|pages"
-    r"|line|lines|step|offset|range|between|from|sequence|seq|population|coordinates?|lat|lon|lng|timestamp|epoch"
+    r"|step|offset|range|sequence|seq|population|coordinates?|lat|lon|lng|timestamp|epoch"
     r"|bestellung|auftrag|rechnung|artikel|commande|facture|pedido|factura|ordine|fattura|bestelling|zamówienie"
-    r"|faktura|beställning|model|article|revision|rev|parcel|shipment|customer no|contract|policy|account)"
+    r"|faktura|beställning|model|article|revision|rev|parcel|shipment|contract|policy)"
     r"(?:[ _-]?(?:no|nr|number|num|id))?\.?[\"']?[ ]?[:=#]?[ ]?[\"']?|[$€£¥#=/_.,-])\Z"
 )
 _COUNTED = re.compile(
@@ -144,7 +146,9 @@ def _is_dialled(candidate: str, before: str, behind: str) -> bool:
     """A number in a plan's groups with no word around it that says what else it counts; no date, no sum."""
     if _COUNTING.search(before) or _COUNTED.match(behind) or re.match(r",\d", behind):
         return False
-    if re.fullmatch(r"(?:19|20)\d\d\D(?:19|20)\d\d", candidate) or re.fullmatch(r"\d{1,3}(?:\.\d{3})+", candidate):
+    if re.fullmatch(r"(?:19|20)\d\d\D(?:19|20)\d\d", candidate) or re.fullmatch(
+        r"[1-9]\d{0,2}(?:\.\d{3})+|[1-9]\d?(?: \d{3})+", candidate
+    ):
         return False
     return _is_number_to_call(candidate, before, behind)
 
@@ -167,7 +171,7 @@ _PHONE_KEY = (
 _CALLING = (
     r"(?i:\b(?:tele)?phones?|\btel|\bmobile|\bcell(?:phone)?|\bfax|\bwhats ?app|\bsms|\bhandset|\bhotline"
     r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
-    r"(?: (?:me|us|him|her|them|back|at|on|now|please|the|customer|client))+"
+    r"(?: (?:me|us|him|her|them|back|at|on|now|please|(?:the )?(?:customer|client|driver|shop|office)))+"
     r"|\b(?:my|his|her|their|our|your|contact|customer'?s?|client'?s?|new|old|home|work|office) (?:number|no\.?|cell)"
     r"|\b(?:please|pls|to|can|and|then|just) (?:call|phone|text|ring|dial)|\bdial(?:l?ed|ing)?|\bcall ?back|\bvoicemail|\bvoice mail|\btelefon|\btéléphone|\bteléfono|\btelefono"
     r"|\brufen sie|\bruf (?:mich|uns)|\berreichbar unter|\bappel(?:ez|er|le)|\bllám(?:ame|eme|enos|ar)"
@@ -217,7 +221,17 @@ _IDENTITY_WORDS = (
     r"|kimlik no|amka|ppsn?|aadhaar|nric|mykad|hkid|cnic|snils|emirates id|teudat zehut|isikukood"
     r"|asmens kodas|personas kods|nhs"
 )
-_IDENTITY_VALUE = r"[A-Z]{0,4}[ -]?\d[\dA-Z]{0,14}(?:[ ./-]{1,2}[\dA-Z]{1,11}){0,6}"
+_IDENTITY_VALUE = r"(?:[A-Z]{1,4}[ -]?)?\d[\dA-Z]{0,14}(?:[ ./-]{1,2}[\dA-Z]{1,11}){0,6}"
+
+
+def _stands_uncounted(candidate: str, before: str, behind: str) -> bool:
+    return _stands_alone(candidate, before, behind) and not (_COUNTING.search(before) or _COUNTED.match(behind))
+
+
+def _bare(name: str, pattern: str) -> PersonalRule:
+    """A rule for plain digits whose check digits pass by chance now and then: no word may say what else they count."""
+    return PersonalRule(name, rf"\b{pattern}\b", name, means=_stands_uncounted)
+
 
 PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule(
@@ -237,9 +251,7 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
         "phone-national",
         means=_is_number_to_call,
     ),
-    PersonalRule(
-        "phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone-national", means=_is_number_to_call
-    ),
+    PersonalRule("phone", rf"\(?\b0\d{{1,4}}\)?{_GAP}\d{{3,4}}{_GAP}?\d{{3,4}}\b", "phone-national", means=_is_dialled),
     PersonalRule("phone", rf"\+\d(?:[()]|{_GAP}|\d){{6,20}}\d", "phone-plan", means=_is_abroad),
     PersonalRule("phone", rf"\b00[1-9](?:[()]|{_GAP}|\d){{7,20}}\d", "phone-said", means=_is_trunk_number),
     PersonalRule(
@@ -253,7 +265,7 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
         "phone",
         r"\(\d{2}\) ?9?\d{4}[- ]\d{4}\b|\b[6-9]\d{2} \d{2} \d{2} \d{2}\b",
         "phone-said",
-        means=_is_number_to_call,
+        means=_is_dialled,
     ),
     PersonalRule(
         "phone",
@@ -264,7 +276,7 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule("phone", rf"{_CALLING}(\(?\d(?:[()]|{_GAP}|\d){{5,20}}\d)", "phone-said", means=_is_number_to_call),
     PersonalRule(
         "phone",
-        rf"(?:\b|\()\d{{1,5}}\)?(?:{_GAP}{{1,3}}\(?\d{{1,5}}\)?){{1,5}}(?:\b|$)",
+        rf"(?:\b|\()\d{{1,5}}\)?(?:(?:{_GAP}| - )\(?\d{{1,5}}\)?){{1,5}}(?:\b|$)",
         "phone-written",
         means=_is_dialled,
     ),
@@ -330,23 +342,23 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     _shaped(
         "it-fiscal-code", r"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]", by="fiscal-code"
     ),
-    _shaped("at-svnr", r"\d{4} (?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}"),
+    _bare("at-svnr", r"\d{4} (?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}"),
     _said("at-svnr", r"svnr|sozialversicherungsnummer|sv-?nummer|versicherungsnummer", r"\d{4} ?\d{6}"),
     _shaped("de-rvnr", r"\d{2} ?\d{6} ?[A-Z] ?\d{2} ?\d"),
-    _shaped("ro-cnp", r"[1-8]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{6}"),
+    _bare("ro-cnp", r"[1-8]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{6}"),
     _said("bg-egn", r"egn|егн", r"\d{10}"),
     _said("hr-oib", r"oib", r"\d{11}"),
-    _shaped("jmbg", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])[089]\d{2}\d{6}"),
-    _shaped("tr-tckn", r"[1-9]\d{10}"),
-    _shaped("baltic-code", r"[1-6]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{4}"),
+    _bare("jmbg", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])[089]\d{2}\d{6}"),
+    _bare("tr-tckn", r"[1-9]\d{10}"),
+    _bare("baltic-code", r"[1-6]\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{4}"),
     _shaped("lv-pk", r"(?:0[1-9]|[12]\d|3[012])(?:0[1-9]|1[0-2])\d{2}-[012]\d{4}"),
-    _shaped("ie-pps", r"\d{7}[A-W][A-IW]?"),
+    _bare("ie-pps", r"\d{7}[A-W][A-IW]?"),
     _said("gr-amka", r"amka|αμκα", r"\d{11}"),
     _said("hu-taj", r"taj", r"\d{3}[ -]?\d{3}[ -]?\d{3}"),
-    _shaped("lu-matricule", r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{5}"),
+    _bare("lu-matricule", r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{5}"),
     _shaped("is-kennitala", r"(?:[0-6]\d|7[01])(?:0[1-9]|1[0-2])\d{2}-\d{3}[089]"),
     _shaped("cn-rid", r"[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[0-9Xx]"),
-    _shaped("za-id", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{4} ?[012][89]\d"),
+    _bare("za-id", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{4} ?[012][89]\d"),
     _shaped(
         "mx-curp", r"[A-Z][AEIOUX][A-Z]{2}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[HMX][A-Z]{2}[A-Z]{3}[A-Z0-9]\d"
     ),
@@ -359,15 +371,15 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     _shaped("th-id", r"\d-\d{4}-\d{5}-\d{2}-\d"),
     _shaped("my-kad", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-\d{2}-\d{4}"),
     _shaped("ru-snils", r"\d{3}-\d{3}-\d{3}[ -]\d{2}"),
-    _shaped("ca-sin", r"\d{3}-\d{3}-\d{3}"),
+    _bare("ca-sin", r"\d{3}-\d{3}-\d{3}"),
     _said("ca-sin", r"sin|social insurance", r"\d{3} ?\d{3} ?\d{3}"),
-    _shaped("es-nss", r"\d{2}[ /-]\d{7,8}[ /-]\d{2}"),
+    _bare("es-nss", r"\d{2}[ /-]\d{7,8}[ /-]\d{2}"),
     _said("es-nss", r"nuss|nss|seguridad social", r"\d{11,12}"),
     _said("jp-number", r"my number|individual number", r"\d{4}[ -]?\d{4}[ -]?\d{4}"),
     _shaped("pk-cnic", r"[1-7]\d{4}-\d{7}-\d"),
-    _shaped("br-cpf", r"\d{11}"),
-    _shaped("be-rrn", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{3} ?\d{2}"),
-    _shaped("no-fnr", r"(?:[04][1-9]|[1256]\d|[37][01])(?:0[1-9]|1[0-2])\d{2} ?\d{5}"),
+    _bare("br-cpf", r"\d{11}"),
+    _bare("be-rrn", r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?\d{3} ?\d{2}"),
+    _bare("no-fnr", r"(?:[04][1-9]|[1256]\d|[37][01])(?:0[1-9]|1[0-2])\d{2} ?\d{5}"),
     _shaped("dk-cpr", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}-\d{4}", by="birthday-number"),
     _shaped("fi-hetu", r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{2}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]"),
     _said("es-nif", r"dni|nif|nie", r"[XYZ]?[ .-]?\d{1,2}\.?\d{3}\.?\d{3}[ .-]?[A-Z]", by="identity-said"),
