@@ -174,11 +174,6 @@ async def summarise_prompts(side: Side) -> Message:
     return reports_pb2.SummarisePromptsRequest(tenant=side.tenant, name=f"of-{side.tenant}")
 
 
-@sample("headrace.feedback.v1.ReportService/SummarisePrompts", ids=("name",))
-async def summarise_prompts(side: Side) -> Message:
-    return reports_pb2.SummarisePromptsRequest(tenant=side.tenant, name=f"of-{side.tenant}")
-
-
 @sample(f"{DATASETS}/BuildDataset", code=HOWEVER, refused=("privacy",))
 async def build_dataset(side: Side) -> Message:
     query = datasets_pb2.DatasetQuery(purpose=PURPOSE_EVALUATE, max_tier=TIER_PUBLIC)
