@@ -41,6 +41,7 @@ from headrace_client.errors import TimedOut
 from headrace_client.evaluating import Evaluating
 from headrace_client.governing import Governing
 from headrace_client.prompting import Prompting
+from headrace_client.reporting import Reporting
 from headrace_client.resuming import resumed
 from headrace_client.reviewing import Reviewing
 from headrace_client.routing import Routing
@@ -75,7 +76,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Prompting, Routing, Running, Reviewing, Evaluating):
+class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

@@ -29,6 +29,7 @@ from headrace_client.cli.policy import policy
 from headrace_client.cli.prompts import prompts
 from headrace_client.cli.publish import publish
 from headrace_client.cli.reconcile import reconcile_command
+from headrace_client.cli.report import report
 from headrace_client.cli.review_queue import review
 from headrace_client.cli.routes import routes
 from headrace_client.cli.rubrics import rubrics
@@ -65,6 +66,7 @@ _ORDER = [
     "replay",
     "runs",
     "answers",
+    "report",
     "prompts",
     "variants",
     "routes",
@@ -117,6 +119,7 @@ def build_app() -> typer.Typer:
     app.command()(replay)
     app.add_typer(runs, name="runs")
     app.add_typer(answers, name="answers")
+    app.command()(report)
     app.add_typer(prompts, name="prompts")
     app.add_typer(variants, name="variants")
     app.add_typer(routes, name="routes")
