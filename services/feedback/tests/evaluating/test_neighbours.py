@@ -114,7 +114,7 @@ async def test_a_judge_is_asked_in_the_name_of_the_answers_tenant_and_tier(
         (grpc.StatusCode.UNAVAILABLE, Unavailable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, Unavailable),
         (grpc.StatusCode.UNAUTHENTICATED, Unavailable),
-        (grpc.StatusCode.INTERNAL, Unavailable),
+        (grpc.StatusCode.INTERNAL, Conflict),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
         (grpc.StatusCode.PERMISSION_DENIED, Denied),
         (grpc.StatusCode.NOT_FOUND, Conflict),

@@ -15,6 +15,7 @@ from headrace_feedback.evaluating.tasks import Depth, Sampling, live_task
 from headrace_feedback.evaluating.working import MOST_ATTEMPTS, Worker
 from headrace_privacy import Owner, Tier
 from headrace_privacy.policy import Purpose
+from headrace_runtime.errors import Conflict, Denied
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.feedback.tests.evaluating.house import (
@@ -325,7 +326,10 @@ async def test_a_cited_passage_that_is_gone_leaves_support_unmeasured(house: Eva
     assert set(await house.values(query_id)) == BY_COUNTS | {"relevance"}
 
 
-async def test_one_that_fails_by_itself_is_given_up_and_holds_up_nobody(house: EvaluationHouse) -> None:
+@pytest.mark.parametrize("fault", [ValueError("torn"), Conflict("it does not take it"), Denied("not for you")])
+async def test_one_that_fails_by_itself_is_given_up_and_holds_up_nobody(
+    house: EvaluationHouse, fault: Exception
+) -> None:
     good = await house.answered()
     bad = await house.answered(retrieved=[cited("torn", "TIER_1"), cited("mills", "TIER_1")])
     for query_id in (bad, good):
@@ -334,7 +338,7 @@ async def test_one_that_fails_by_itself_is_given_up_and_holds_up_nobody(house: E
 
     async def torn(tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Any:
         if chunk_id("torn") in chunk_ids:
-            raise ValueError("torn")
+            raise fault
         return await honest(tenant, chunk_ids, clearance=clearance)
 
     house.passages.fetch = torn  # type: ignore[method-assign]

@@ -137,8 +137,15 @@ async def open_neighbours(settings: ServiceSettings, named: Named) -> AsyncItera
         )
 
 
-#: What is no fault of the call's own: what is asked will not be answered any differently.
-_REFUSED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+#: What waiting does not heal: the same will not be answered any differently.
+_REFUSED = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
 
 
 @contextmanager

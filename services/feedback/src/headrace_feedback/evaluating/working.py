@@ -56,7 +56,7 @@ LEAVE_SECONDS = 5.0
 
 Outcome = Literal["scored", "not_allowed", "erased", "gone", "given_up", "lost", "judge_failed"]
 #: What of a single answer can be wrong; anything else is a bug, and ends the process, as everywhere.
-_FAULTS = (DecodeError, Tampered, Rejected, ValueError, LookupError, ArithmeticError)
+_FAULTS = (DecodeError, Tampered, Rejected, Conflict, Denied, ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
