@@ -64,8 +64,10 @@ NEAREST = 5
 def rows(budget: Budget) -> list[Row]:
     """Measures the whole, recognising beside its peers, and how often each is right."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    count = budget.pick(quick=300, full=5_000)
     return [
-        asyncio.run(_whole(budget.pick(quick=300, full=5_000))),
+        asyncio.run(_whole(count)),
+        asyncio.run(_without_routes(count)),
         *_recognising(budget),
         *_right(),
     ]
@@ -89,6 +91,17 @@ async def _whole(count: int) -> Row:
         GROUP, "added to a query by routing, p99", worst, None, "ms", None, goal=GOAL_MS, higher_is_better=False,
         goal_of="ours", note=f"vector opened, kind told, variant chosen; p50 {middle:.2f}; CPU p99 {worst_cpu:.2f}",
         extra={"p50_ms": middle, "p99_ms": worst, "p99_cpu_ms": worst_cpu, "examples": KINDS * EXAMPLES_A_KIND},
+    )  # fmt: skip
+
+
+async def _without_routes(count: int) -> Row:
+    """For a tenant that has defined neither kinds nor routes."""
+    async with _router() as (router, embedder):
+        messages, vault = await _messages(embedder, count=64, tenant="nobody")
+        taken = [await _once(router, vault, messages[i % len(messages)]) for i in range(count)]
+    return Row(
+        GROUP, "added where there are no routes, p50", median(taken), None, "ms", None, higher_is_better=False,
+        note="the vector opened, the default of the house found", extra={"p99_ms": quantiles(taken, n=100)[98]},
     )  # fmt: skip
 
 
@@ -162,14 +175,17 @@ async def _add_variants(books: MemoryVariantBooks, backends: Backends) -> None:
                     meter.note(800.0 + n, 300)
 
 
-async def _messages(embedder: MemoryEmbedder, *, count: int) -> tuple[list[QueryRetrieved], Vault]:
+async def _messages(
+    embedder: MemoryEmbedder, *, count: int, tenant: str = TENANT
+) -> tuple[list[QueryRetrieved], Vault]:
     vault = Vault(MemoryKeyring(), clock=time.monotonic)
-    seal = await vault.seal_for(Owner.subject(TENANT, "user-17"))
+    seal = await vault.seal_for(Owner.subject(tenant, "user-17"))
     made_by = embedder.identity
     identity = EmbedderIdentity(name=made_by.name, dimensions=made_by.dimensions, hash=made_by.hash)
     messages = []
     for i in range(count):
-        query = Query(query_id=f"q{i}", tenant=TENANT, product="bench", subject="user-17", conversation_id=f"c{i % 9}")
+        talk = f"c{i % 9}"
+        query = Query(query_id=f"q{i}", tenant=tenant, product="bench", subject="user-17", conversation_id=talk)
         query.accepted_at.FromDatetime(_now())
         vector = seal.protect_vector(embedder.vector(_words(i % KINDS, 99)).astype("<f4").tobytes(), Tier.TIER_2)
         messages.append(QueryRetrieved(query=query, vector=vector, embedder=identity))

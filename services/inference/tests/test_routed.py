@@ -258,6 +258,7 @@ async def test_what_one_model_may_not_see_another_may() -> None:
     house.answerers[A] = replace(house.answerers[A], gate=outside)
     await house.route(A, fallbacks=(B,))
     answer = await house.answer()  # its passages are TIER_1
+    assert (len(outside.asked), len(house.gate.asked)) == (1, 1), "each is a row of the audit log"
     assert (answer.variant.name, passed(answer), answer.finish_reason) == ("long", [("short", "tier")], "stop")
     assert house.models["short"].conversations == []
 
