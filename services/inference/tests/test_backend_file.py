@@ -79,6 +79,8 @@ def test_a_key_that_is_not_set_is_missed_by_name(tmp_path: Path) -> None:
         ("prices: {input: .nan}", "backends[1].prices.input: Input should be a finite number"),
         ("prices: {gold: 1}", "backends[1].prices.gold: there is no such field"),
         ("timeout: [", ": this is no YAML"),
+        ("timeout: 3\n    attempts: 1", "a field stands here twice"),
+        ("key_variable: skabcdef0123", "backends[1].key_variable: String should match pattern"),
     ],
 )
 def test_each_mistake_is_told_by_its_field_and_never_by_its_value(tmp_path: Path, line: str, told: str) -> None:
@@ -87,6 +89,7 @@ def test_each_mistake_is_told_by_its_field_and_never_by_its_value(tmp_path: Path
     assert told in str(refused.value)
     assert "sk-secret" not in str(refused.value)
     assert "hunter2" not in str(refused.value)
+    assert "skabcdef" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "backends: []", "- a", "backends: {}"])

@@ -18,6 +18,9 @@ from headrace_inference.meters import Prices
 Price = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
+_TWICE = "a field stands here twice"
+
+
 class PriceFile(BaseModel):
     """US dollars for a million tokens."""
 
@@ -59,7 +62,8 @@ class ServerBackend(_Backend):
 
     kind: Literal["openai"]
     url: str
-    key_variable: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    # Capitals alone, as variables are: a key that stands here by mistake must not come back in an error.
+    key_variable: str = Field("", pattern=r"^([A-Z_][A-Z0-9_]*)?$")
     timeout: float = Field(60.0, gt=0, le=3_600)
     attempts: int = Field(3, ge=1, le=10)
     in_flight: int = Field(16, ge=1, le=10_000)
@@ -91,11 +95,11 @@ BackendEntry = EngineBackend | ServerBackend
 def read_backends(path: Path) -> Sequence[BackendEntry]:
     """Reads the file. Raises Conflict with each field that is wrong."""
     try:
-        parsed = yaml.safe_load(path.read_text("utf-8"))
+        parsed = yaml.load(path.read_text("utf-8"), Loader=_Once)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise Conflict(f"HEADRACE_INFERENCE_BACKENDS: {path} cannot be read ({type(error).__name__})") from None
     except yaml.YAMLError as error:
-        raise Conflict(f"{path}{_line(error)}: this is no YAML") from None
+        raise Conflict(f"{path}{_line(error)}: {_what_is_wrong(error)}") from None
     try:
         entries = BackendFile.model_validate(parsed).backends
     except ValidationError as error:
@@ -110,6 +114,20 @@ def key_of(entry: ServerBackend, environ: Mapping[str, str]) -> SecretStr:
     if entry.key_variable and not environ.get(entry.key_variable):
         raise Conflict(f"the backend {entry.name} takes its key from {entry.key_variable}, which is not set")
     return SecretStr(environ[entry.key_variable] if entry.key_variable else "")
+
+
+class _Once(yaml.SafeLoader):
+    """Takes each field once: of two, YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if len(set(names)) < len(names):
+            raise yaml.constructor.ConstructorError(None, None, _TWICE, node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _what_is_wrong(error: yaml.YAMLError) -> str:
+    return _TWICE if getattr(error, "problem", None) == _TWICE else "this is no YAML"
 
 
 def _line(error: yaml.YAMLError) -> str:
