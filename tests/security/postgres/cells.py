@@ -109,6 +109,15 @@ ALLOWED: dict[str, Cell] = {
     "feedback.run_asks": Cell("SIUD", values={"state": "1"}),
     "feedback.trial_answers": Cell("SID", "S", tiered=True),
     "feedback.documents": Cell("SIUD", "S", tiered=True),
+    "feedback.snapshots": Cell(
+        "SIUD",
+        "S",
+        tiered=True,
+        values={"state": "1", "ended_at": "NULL", "rows": "1", "dataset_id": "encode($unique32, 'hex')"},
+    ),
+    "feedback.snapshot_rows": Cell("SID", "S", tiered=True),
+    "feedback.exports": Cell("SIUD"),
+    "feedback.ended_grants": Cell("SI"),
     "traces.applied_migrations": _NOBODYS,
     "traces.spans": Cell("SID", scope="all"),
 }

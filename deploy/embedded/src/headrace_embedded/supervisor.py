@@ -154,6 +154,7 @@ class Supervisor:
             told["EMBEDDER"] = self._addresses("embedder")
         if slot.service.name == "feedback":
             told |= {name.upper(): self._addresses(name) for name in ("inference", "retriever")}
+            told["DATASETS"] = str(self._home / "datasets")
         told |= self._keys_of(slot.service.name)
         ours = {f"{prefix}{name}": value for name, value in told.items()}
         return {**os.environ, **_QUIET, **slot.service.environment, **ours, state.MARK: str(self._home)}

@@ -26,6 +26,9 @@ from headrace_feedback.adapters.classifier import open_classifier
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
 from headrace_feedback.adapters.vault import VaultKeeper
 from headrace_feedback.consumers import Consumers
+from headrace_feedback.datasets.app import make_datasets
+from headrace_feedback.datasets.erasing import DatasetPart
+from headrace_feedback.datasets.shelf import open_shelf
 from headrace_feedback.erasing import LogHoldings, Tombstones, subscribe
 from headrace_feedback.evaluating.app import open_evaluations
 from headrace_feedback.evaluating.erasing import EvaluationHoldings
@@ -77,9 +80,20 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         admit = publishers.admit("headrace.feedback.v1.FeedbackService/Record")
         bus.subscribe(topics.FEEDBACK_SUBMITTED, consumers.on_feedback, in_flight=IN_FLIGHT, admit=admit)
         forget_erased(bus, vault.forget)
+        passages = OpenPassages(vault, helpers)
+        datasets = make_datasets(
+            database,
+            ledger,
+            open_shelf(settings.datasets),
+            vault=vault,
+            classifier=classifier,
+            policy=policy,
+            passages=passages,
+        )
+        datasets.subscribe(bus)
         # Scores go with the answers that they are about, so their part comes after those of the answers.
-        parts = (RunHoldings(), ReviewPart(), EvaluationHoldings())
-        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), parts)
+        parts = (DatasetPart(), RunHoldings(), ReviewPart(), EvaluationHoldings())
+        holdings = LogHoldings(database, Trimmer(settings.kafka, bus_security(settings)), parts, (datasets.files,))
         subscribe(bus, Eraser("feedback", ledger, vault, holdings, lambda: datetime.now(UTC)))
         servicer = FeedbackServicer(
             ledger,
@@ -93,12 +107,11 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             tombstones=tombstones,
             sampler=sampler,
         )
-        neighbours = Neighbours(classifier, variants, policy, vault)
-        reviews = serve_reviews(
-            database, ledger, _log_on, door=door, desk=desk, vault=vault, passages=OpenPassages(vault, helpers)
-        )
+        neighbours = Neighbours(classifier, variants, policy, vault, datasets.rows)
+        reviews = serve_reviews(database, ledger, _log_on, door=door, desk=desk, vault=vault, passages=passages)
         async with (
             ledger.relaying(bus),
+            datasets.sweeping(),
             open_runs(bus, ledger, neighbours) as runs,
             open_evaluations(ledger, vault, classifier, helpers) as evaluations,
         ):
@@ -108,6 +121,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
                     Servicer(add_FeedbackServiceServicer_to_server, servicer, "headrace.feedback.v1.FeedbackService"),
                     runs,
                     evaluations,
+                    datasets.servicer,
                     serve_reports(database, classifier, policy),
                     *reviews,
                 ],

@@ -106,13 +106,24 @@ class Part(Protocol):
         """See Holdings.left."""
 
 
+class Elsewhere(Protocol):
+    """What goes that is in no table: files."""
+
+    async def clear(self, erasure: Erasure) -> Mapping[str, int]:
+        """See Holdings.clear."""
+
+    async def left(self, erasure: Erasure) -> Mapping[str, int]:
+        """See Holdings.left_elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogHoldings:
-    """See headrace_stream.erasing.Holdings. parts: what hangs on the log, in tables of its own."""
+    """See headrace_stream.erasing.Holdings. parts: what hangs on the log, in tables of its own, and elsewhere."""
 
     database: Database
     trimmer: Trimmer
     parts: tuple[Part, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
     own: dict[str, str] = field(default_factory=lambda: dict(HOW))
 
     @property
@@ -157,16 +168,22 @@ class LogHoldings:
 
     async def clear(self, erasure: Erasure) -> Mapping[str, int]:
         """See Holdings.clear. Only an end user's own words are on the topic."""
+        cleared: dict[str, int] = {}
+        for one in self.elsewhere:
+            cleared |= await one.clear(erasure)
         tables = [table for part in self.parts for table in part.tables]
         await self.database.rewrite("interactions", "interaction_chunks", "feedback", "outbox", *tables)
         if not isinstance(erasure.what, Subject):
-            return {}
+            return cleared
         try:
             topic = topics.FEEDBACK_SUBMITTED.name
-            return {SUBMITTED: await self.trimmer.trim(topics.FEEDBACK_SUBMITTED, group_of("feedback", topic))}
+            return {
+                **cleared,
+                SUBMITTED: await self.trimmer.trim(topics.FEEDBACK_SUBMITTED, group_of("feedback", topic)),
+            }
         except CannotTrim:
             self.own[SUBMITTED] = NOT_TRIMMED
-            return {}
+            return cleared
 
     async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.left."""
@@ -191,9 +208,12 @@ class LogHoldings:
 
     async def left_elsewhere(self, erasure: Erasure) -> Mapping[str, int]:
         """See Holdings.left_elsewhere. Only an end user's own words are on the topic."""
+        left: dict[str, int] = {}
+        for one in self.elsewhere:
+            left |= await one.left(erasure)
         if not isinstance(erasure.what, Subject):
-            return {}
-        return {SUBMITTED: await self._on_topic(erasure, erasure.what.name)}
+            return left
+        return {**left, SUBMITTED: await self._on_topic(erasure, erasure.what.name)}
 
     async def _on_topic(self, erasure: Erasure, subject: str) -> int:
         until = erasure.until.timestamp() * 1000

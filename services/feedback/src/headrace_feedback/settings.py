@@ -16,6 +16,10 @@ class Settings(DoorSettings):
         "", description="The retriever, host:port: it has the passages that answers are measured against."
     )
     embedder: str = Field("", description="The embedder, host:port: relevance is measured by its vectors.")
+    datasets: str = Field(
+        ".headrace/datasets",
+        description="Where snapshots of datasets rest, sealed: a folder, or an address that fsspec knows (s3://…).",
+    )
     inference: str = Field(
         "", description="Inference, host:port: it knows the variants that a run asks, and its models judge."
     )

@@ -1,0 +1,171 @@
+"""Datasets over a real Postgres and a folder, with ten-line neighbours."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from headrace.feedback.v1 import datasets_pb2
+from headrace.feedback.v1.datasets_pb2 import Dataset, DatasetQuery, DatasetRow
+from headrace.privacy.v1.privacy_pb2 import Purpose as WirePurpose
+from headrace_database import Database
+from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
+from headrace_feedback.adapters.vault import VaultKeeper
+from headrace_feedback.consumers import Consumers
+from headrace_feedback.datasets.building import Site
+from headrace_feedback.datasets.consumers import DatasetConsumers
+from headrace_feedback.datasets.erasing import DatasetFiles, DatasetPart, DatasetTombstones
+from headrace_feedback.datasets.keeping import Library
+from headrace_feedback.datasets.postgres import PostgresBooks, PostgresLogReader
+from headrace_feedback.datasets.reading import ReadingRoom
+from headrace_feedback.datasets.servicer import DatasetServicer, Desk
+from headrace_feedback.datasets.shelf import Shelf, open_shelf
+from headrace_feedback.erasing import LogHoldings, Tombstones
+from headrace_feedback.handlers import Door
+from headrace_identity import Principal
+from headrace_privacy import Tier, Vault
+from headrace_privacy.memory import MemoryKeyring
+from headrace_privacy.policy_file import read_policy
+from headrace_stream import Ledger
+from headrace_stream.erasing import Eraser
+
+from services.feedback.tests.makers import (
+    ANSWER,
+    FEEDBACK,
+    NOW,
+    SomeAuthorizer,
+    SomeClassifier,
+    delivery,
+    feedback,
+    sealed_answer,
+)
+
+CONTEXT: Any = None
+DORA = Principal("developer", "demo", "dora")
+EVALUATE, TRAIN = WirePurpose.PURPOSE_EVALUATE, WirePurpose.PURPOSE_TRAIN
+LATER = NOW + timedelta(days=1)
+
+
+@dataclass
+class SomePassages:
+    """What is indexed, by chunk."""
+
+    found: dict[str, str] = field(default_factory=lambda: {"chunk-b": "A headrace is a channel."})
+
+    async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
+        del tenant, clearance
+        return {one: self.found[one] for one in chunk_ids if one in self.found}
+
+
+class NoBus:
+    """There is nothing on the topics."""
+
+    async def trim(self, *_: Any) -> int:
+        return 0
+
+    async def left(self, *_: Any) -> int:
+        return 0
+
+
+class DatasetHouse:
+    """Everything about datasets, over one tenant's log."""
+
+    def __init__(self, tenant: str, database: Database, folder: Path, *, batch: int = 500) -> None:
+        self.tenant, self.database, self.folder = tenant, database, folder
+        self.ledger = Ledger(database)
+        self.keyring = MemoryKeyring()
+        self.vault = Vault(self.keyring, clock=itertools.count(0, 100).__next__)
+        self.authorizer, self.classifier, self.passages = SomeAuthorizer(), SomeClassifier(), SomePassages()
+        self.shelf: Shelf = open_shelf(str(folder))
+        self.moment = NOW
+        self.by = Principal("developer", tenant, "dora")
+        library = Library(self.ledger, _books_on, self.shelf, DatasetTombstones(self.vault))
+        policy = read_policy(None)
+        self.library = library
+        site = Site(PostgresLogReader(database), self.authorizer, policy, self.vault, self.shelf, batch=batch)
+        self.room = ReadingRoom(
+            self.ledger, _books_on, self.shelf, self.authorizer, policy, self.vault, self.passages, batch=2
+        )
+        self.desk = Desk(site, library, self.room, self.classifier, lambda: self.by, uuid4, lambda: self.moment)
+        self.servicer = DatasetServicer(self.desk)
+        self.consumers = DatasetConsumers(library)
+        self._log = Consumers(
+            self.ledger,
+            lambda unit: PostgresLog(unit.connection),
+            door=Door(PostgresReader(database), self.classifier, VaultKeeper(self.vault)),
+            tombstones=Tombstones(self.vault),
+        )
+        self.files = DatasetFiles(library)
+        holdings = LogHoldings(database, NoBus(), (DatasetPart(),), (self.files,))  # type: ignore[arg-type]
+        self.eraser = Eraser("feedback", self.ledger, self.vault, holdings, lambda: LATER)
+
+    async def answered(self, question: str = "What is a headrace?", **changes: Any) -> UUID:
+        """An answer comes over the bus as inference seals it."""
+        query_id = changes.pop("query_id", None) or uuid4()
+        query = {
+            "queryId": str(query_id),
+            "tenant": self.tenant,
+            "product": "docs-search",
+            "subject": "user-7",
+            "conversationId": str(query_id),
+            "acceptedAt": "2026-11-21T09:00:00Z",
+        } | changes.pop("query", {})
+        whole = {"query": query, "question": {"plain": question, "characters": len(question)}, **changes}
+        message = await sealed_answer(self.keyring, self.tenant, query_id, **whole)
+        await self._log.on_answer(delivery(message, ANSWER))
+        return query_id
+
+    async def judged(self, query_id: UUID, **changes: Any) -> None:
+        await self._log.on_feedback(delivery(feedback(self.tenant, queryId=str(query_id), **changes), FEEDBACK))
+
+    async def build(self, *, name: str = "support", seed: int = 1, **query: Any) -> Dataset:
+        """Builds, and returns the snapshot."""
+        steps = await self.steps(name=name, seed=seed, **query)
+        return steps[-1].dataset
+
+    async def steps(self, *, name: str = "support", seed: int = 1, **query: Any) -> list[Any]:
+        request = datasets_pb2.BuildDatasetRequest(
+            tenant=self.tenant, name=name, seed=seed, query=DatasetQuery(**({"purpose": EVALUATE} | query))
+        )
+        return [one async for one in self.servicer.BuildDataset(request, CONTEXT)]
+
+    async def bring(self, *rows: DatasetRow, name: str = "known", **more: Any) -> Any:
+        request = datasets_pb2.ImportDatasetRequest(tenant=self.tenant, name=name, rows=rows, **more)
+        return await self.servicer.ImportDataset(request, CONTEXT)
+
+    async def get(self, dataset: str, *, tenant: str = "") -> Dataset:
+        request = datasets_pb2.GetDatasetRequest(tenant=tenant or self.tenant, dataset=dataset)
+        return (await self.servicer.GetDataset(request, CONTEXT)).dataset
+
+    async def read(self, dataset: str, *, split: Any = 0, tenant: str = "") -> list[DatasetRow]:
+        request = datasets_pb2.ReadDatasetRequest(tenant=tenant or self.tenant, dataset=dataset, split=split)
+        return [row async for one in self.servicer.ReadDataset(request, CONTEXT) for row in one.rows]
+
+    async def told(self, topic: str) -> list[bytes]:
+        """Takes what was published on a topic."""
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(
+                "DELETE FROM outbox WHERE topic = $1 AND headers->>'ce_tenant' = $2 RETURNING value", topic, self.tenant
+            )
+        return [row["value"] for row in rows]
+
+    def at_rest(self) -> bytes:
+        """Every file of every snapshot."""
+        return b"\n".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
+
+    async def now(self) -> datetime:
+        return self.moment
+
+
+def _books_on(unit: Any) -> PostgresBooks:
+    return PostgresBooks(unit.connection)
+
+
+def excluded(one: Dataset) -> dict[str, int]:
+    """What was left out, by reason."""
+    return {each.reason: each.rows for each in one.exclusions}
