@@ -57,6 +57,7 @@ ALLOWED: dict[str, Cell] = {
     ),
     "classifier.audit": Cell("SI", scope="all", values={"sequence": "$next", "action": "'a.b'", "records": "'{}'"}),
     "classifier.checkpoints": Cell("SI", scope="all", values={"number": "$next"}),
+    "classifier.ended_grants": Cell("SI", scope="tenant or *"),
     "classifier.tier_decisions": Cell("SIUD", scope="tenant or *"),
     "classifier.dictionaries": Cell("SIUD", scope="tenant or *"),
     "classifier.data_keys": Cell("SIUD", scope="tenant or *", values={"owner": "$unique32"}),

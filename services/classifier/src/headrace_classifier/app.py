@@ -67,7 +67,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         await keys.prepare()
         vault = Vault(keys, clock=time.monotonic)
         governance = await stack.enter_async_context(
-            open_governance(database, policy, audit, vault=vault, settings=settings)
+            open_governance(database, policy, audit, ledger=ledger, vault=vault, settings=settings)
         )
         bus = await stack.enter_async_context(
             open_bus(settings.kafka, service="classifier", security=bus_security(settings))

@@ -29,7 +29,10 @@ MOST_LOOKED_AT = 10_000
 
 
 class ApprovalServicer(ApprovalServiceServicer):
-    """Serves headrace.privacy.v1.ApprovalService. `caller`, `now` and `new_id` say who asks, when, and name grants."""
+    """Serves headrace.privacy.v1.ApprovalService. `caller`, `now` and `new_id` say who asks, when, and name grants.
+
+    ended: to be called once a grant has been revoked.
+    """
 
     def __init__(
         self,
@@ -39,12 +42,14 @@ class ApprovalServicer(ApprovalServiceServicer):
         caller: Callable[[], Principal],
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._policy = policy
         self._caller = caller
         self._now = now
         self._new_id = new_id
+        self._ended = ended
 
     async def RequestGrant(
         self, request: approvals_pb2.RequestGrantRequest, context: Context
@@ -94,6 +99,7 @@ class ApprovalServicer(ApprovalServiceServicer):
         grant_id, note = translate.read_grant_id(request.grant_id), translate.read_note(request.note)
         async with self._registry.open(by.tenant) as register:
             grant = await revoke_grant(grant_id, register, note=note, by=by, now=now, trace_id=trace_id())
+        self._ended()
         return approvals_pb2.RevokeGrantResponse(grant=translate.to_grant(grant, now=now))
 
     async def GetGrant(

@@ -28,6 +28,7 @@ from headrace_runtime.denials import Send
 from headrace_runtime.errors import Conflict
 from headrace_runtime.grpc_server import Servicer
 from headrace_runtime.settings import variable
+from headrace_stream import Ledger
 from headrace_telemetry.tracing import trace_id
 
 from headrace_classifier.adapters.audit_key import read_audit_key
@@ -43,6 +44,7 @@ from headrace_classifier.audit_servicer import AuditServicer
 from headrace_classifier.deciding import record_rotation
 from headrace_classifier.dictionaries import UnreadableDictionary
 from headrace_classifier.dictionary import EMPTY, Dictionary
+from headrace_classifier.grant_ends import GrantEnds
 from headrace_classifier.keys import Rotation
 from headrace_classifier.policy_servicer import PolicyServicer
 from headrace_classifier.registry import Registry
@@ -77,7 +79,7 @@ class Governance:
 
 @asynccontextmanager
 async def open_governance(
-    database: Database, policy: Policy, audit: PostgresAudit, *, vault: Vault, settings: Settings
+    database: Database, policy: Policy, audit: PostgresAudit, *, ledger: Ledger, vault: Vault, settings: Settings
 ) -> AsyncIterator[Governance]:
     """Records that the policy is in force, and opens what serves it.
 
@@ -100,11 +102,13 @@ async def open_governance(
 
     reader = PostgresAuditReader(database)
     checkpoints = Checkpoints(database, audit, folder, own_key(settings), _now)
-    approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4)
+    ends = GrantEnds(ledger, _now)
+    approvals = ApprovalServicer(registry, policy, caller=current_principal, now=_now, new_id=uuid4, ended=ends.wake)
     policies = PolicyServicer(registry, policy, vault, refresh=refresh, caller=current_principal, now=_now)
     async with (
         open_believed(settings) as identities,
         keeping(checkpoints),
+        ends.announcing(),
         following(database, refresh),
     ):
         evidence = Evidences(reader, folder, identities).read
