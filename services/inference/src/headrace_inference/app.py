@@ -46,7 +46,7 @@ from headrace_inference.route_servicer import RouteServicer
 from headrace_inference.route_tables import open_tables
 from headrace_inference.servicer import InferenceServicer
 from headrace_inference.settings import Settings
-from headrace_inference.trial_consumers import IN_FLIGHT, TrialConsumer
+from headrace_inference.trial_consumers import TrialConsumer
 from headrace_inference.variant_catalogue import open_catalogue
 from headrace_inference.variant_servicer import VariantServicer
 
@@ -85,7 +85,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         bus.subscribe(topics.QUERY_RETRIEVED, consumer.on_query, in_flight=backends.capacity + 4)
         evaluation = EvaluationGate(policy, ApprovalServiceStub(classifier), time.monotonic)
         trials = TrialConsumer(ledger, _answers_on, index, router, evaluation, vault, _now, askers)
-        bus.subscribe(topics.QUERY_SHADOWED, trials.on_trial, in_flight=IN_FLIGHT)
+        bus.subscribe(topics.QUERY_SHADOWED, trials.on_trial, in_flight=settings.trials)
         bus.watch(topics.ROUTING_CHANGED, Changes([catalogue.follow, tables.follow]).on_change)
         forget_erased(bus, vault.forget)
         eraser = Eraser("inference", ledger, vault, AnswerHoldings(database), _now)

@@ -29,6 +29,9 @@ class Settings(StatefulSettings):
         " openai: the server's model; empty takes the first that it lists.",
     )
     embedder: str = Field("127.0.0.1:7403", description="The embedder's gRPC address, host:port.", pattern=r"^.+:\d+$")
+    trials: int = Field(
+        4, ge=1, le=256, description="How many answers that nobody waits for are written at the same time."
+    )
     cache: Path = Field(Path(".headrace/models"), description="Where converted weights are kept.")
     slots: int = Field(16, ge=1, le=256, description="How many completions share the model at the same time.")
     context: int = Field(1280, ge=256, le=131_072, description="The most tokens of prompt and completion together.")

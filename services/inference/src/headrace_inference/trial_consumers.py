@@ -29,9 +29,6 @@ from headrace_inference.routing import Chosen
 
 #: How long a trial waits for a model that is down. Then it has failed, or it would hold up the trials behind it.
 PATIENCE = timedelta(seconds=120)
-#: So many trials share a model with those who wait for theirs.
-IN_FLIGHT = 2
-
 #: Shadows are measured by feedback: what it may not evaluate, no shadow answers.
 MEASURER = "service:feedback"
 
