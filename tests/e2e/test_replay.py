@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from os import environ
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from headrace.feedback.v1 import runs_pb2
+from headrace.feedback.v1.reports_pb2 import Side
 from headrace.query.v1.answer_pb2 import Versioned
 from headrace.query.v1.query_pb2 import TRIAL_SETTING_CLOSED_BOOK, TRIAL_SETTING_UNSPECIFIED, TRIAL_SETTING_ZERO_SHOT
 from headrace_client import Client
 from headrace_client.bookkeeping import gather_facts
 from headrace_client.bus import open_reader
+from headrace_client.cli.runs_words import side_of
+from headrace_client.credentials import find_credentials
 from headrace_client.errors import NotFound
 from headrace_client.reconciling import reconcile
 
@@ -66,6 +70,12 @@ async def test_a_replay_ends_and_nobody_sees_it(client: Client, stack: Any, aske
     async with asyncio.timeout(120):
         while (run := await client.get_run(run.run_id, tenant="demo")).evaluated < run.answered:
             await asyncio.sleep(0.5)
+    own = find_credentials(environ, stack.endpoints, role="developer")
+    async with Client.connect(stack.endpoints, credentials=own) as developer:
+        compared = await developer.compare_run(run, Side(), side_of(run.arms[0]))
+    lines = {line.measure: line for line in compared}
+    assert lines["latency"].a.answers == lines["latency"].b.answers == 3
+    assert {"grounded", "refused", "cost"} <= lines.keys()
     async with open_reader(stack.endpoints.bus()) as reader:
         facts = await gather_facts(reader, client, tenant="demo")
     report = reconcile(facts, grace=timedelta(0), now=datetime.now(UTC))

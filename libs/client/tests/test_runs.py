@@ -157,7 +157,7 @@ async def test_an_evaluation_asks_each_variant_in_each_setting_and_ends_with_a_t
     assert "8 of 8 answered, 0 will not be, 8 measured" in ran.stdout
     assert "5 cases of tier-2 were left out: there is no grant to evaluate them" in ran.stdout
     assert "50 % (40 % to 60 %)" in ran.stdout
-    assert "shorter 2, closed-book: B is better" in ran.stdout
+    assert "shorter 2, closed-book, groundedness: B is better" in ran.stdout
     assert "how-to" not in ran.stdout
     sides = [(asked.a.variant.name, asked.b.variant.name, asked.b.setting) for asked in house.reports.asked]
     assert sides == [("default", "shorter", 0), ("default", "shorter", 1), ("default", "shorter", 2)]
@@ -179,6 +179,13 @@ async def test_a_replay_compares_with_the_answers_of_then(house: House) -> None:
     assert (told["run"]["state"], told["run"]["answered"], told["run"]["kind"]) == ("done", 2, "replay")
     assert [(one["arm"], one["measure"]) for one in told["measures"]] == [("shorter 1", "groundedness")]
     assert house.reports.asked[0].a == reports_pb2.Side()
+
+
+async def test_one_arm_alone_is_compared_with_nothing(house: House) -> None:
+    ran = await command(house, "evaluate", "--dataset", "d", "--variant", "shorter")
+    assert ran.exit_code == 0, ran.output
+    assert "One arm alone has nothing to be compared with" in ran.stderr
+    assert house.reports.asked == []
 
 
 async def test_who_does_not_wait_is_told_how_to_look(house: House) -> None:

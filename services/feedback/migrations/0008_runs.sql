@@ -99,7 +99,7 @@ CREATE TABLE trial_answers (
     cached_input_tokens bigint NOT NULL,
     cost_micro_usd bigint NOT NULL,
     time_to_first_token_ms double precision NOT NULL,
-    timings_ms jsonb NOT NULL,                            -- by service; "total" from the first service on its way
+    timings_ms jsonb NOT NULL,                            -- by service; "total" is their sum, without the bus
     sources text[] NOT NULL,
     documents text[] NOT NULL,                            -- 'source/document' of every chunk that the model had
     accepted_at timestamptz,                              -- of the original question

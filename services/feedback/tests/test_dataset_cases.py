@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -14,12 +15,15 @@ from headrace.feedback.v1.datasets_pb2 import DatasetRow
 from headrace.privacy.v1.privacy_pb2 import SealedBytes
 from headrace.query.v1.events_pb2 import QueryClassified
 from headrace.query.v1.query_pb2 import Hop, Query
+from headrace_feedback.datasets.shelf import Stored
+from headrace_feedback.datasets.snapshots import Split
 from headrace_feedback.running.app import NoRows
 from headrace_feedback.running.capping import capped, open_tier
 from headrace_feedback.running.conducting import Window
 from headrace_feedback.running.dataset_cases import DatasetCases, SealedRow
 from headrace_feedback.running.planning import Office, plan
 from headrace_feedback.running.runs import Kind, Request, Run, State
+from headrace_feedback.running.snapshot_rows import BATCH, SnapshotRows
 from headrace_privacy import Owner, Seal, Tier, Vault, is_sealed
 from headrace_runtime.errors import Conflict, NotFound
 from headrace_runtime.policy import load_policy
@@ -163,3 +167,39 @@ def test_a_trial_is_grounded_in_nothing_stricter_than_there_is_leave_for(
     query = Query(max_document_tier=own)  # type: ignore[arg-type]
     assert capped(query, tier, open_to).max_document_tier == expected
     assert query.max_document_tier == own
+
+
+class SomeStore:
+    """One row on each side; gone when it is told so."""
+
+    def __init__(self, row: SealedRow) -> None:
+        self._row, self.is_gone = row, False
+
+    async def read(
+        self, tenant: str, dataset_id: str, *, batch: int, split: Split = Split.UNSPECIFIED
+    ) -> AsyncIterator[Sequence[Stored]]:
+        assert (tenant, dataset_id, batch) == ("t", SNAPSHOT, BATCH)
+        if self.is_gone:
+            raise FileNotFoundError
+        assert split is Split.TEST
+        row = self._row
+        yield [
+            Stored(
+                row.row_id, split, row.kind, row.tier, "", False, "", row.sources, row.documents, (), (),
+                SHORTER.variant, SHORTER.variant, row.completed_at, row.content, row.asked,
+            )
+        ]  # fmt: skip
+
+
+async def test_only_what_is_held_out_is_read_of_a_snapshot(house: MemoryHouse) -> None:
+    async def find(tenant: str, dataset: str) -> Any:
+        assert (tenant, dataset) == ("t", "questions")
+        return SimpleNamespace(dataset_id=SNAPSHOT)
+
+    store = SomeStore(row := await a_row(house, "What is a headrace?"))
+    rows = SnapshotRows(find, store)
+    assert await rows.usable("t", "questions") == SNAPSHOT
+    assert [one async for batch in rows.held_out("t", SNAPSHOT) for one in batch] == [row]
+    store.is_gone = True
+    with pytest.raises(Conflict, match="abababababab are not there"):
+        assert not [batch async for batch in rows.held_out("t", SNAPSHOT)]

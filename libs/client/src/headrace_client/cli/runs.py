@@ -33,9 +33,10 @@ from headrace_client.cli.runs_words import (
     side_of,
     stale_json,
     stale_row,
+    verdict_lines,
 )
 from headrace_client.client import Client
-from headrace_client.errors import Conflict, Faulty, NotFound
+from headrace_client.errors import Conflict, Denied, Faulty, NotFound
 
 runs = typer.Typer(no_args_is_help=True, help="Replays and evaluations: how they stand, and stopping them.")
 answers = typer.Typer(no_args_is_help=True, help="Answers that were given.")
@@ -231,14 +232,16 @@ def _bars() -> Progress:
 
 
 async def _measures(client: Client, ended: runs_pb2.Run) -> Measures:
-    """Each arm compared with the first; nothing where there are no figures yet."""
-    base = Side() if ended.kind == TRIAL_KIND_REPLAY else side_of(ended.arms[0])
-    others = ended.arms if ended.kind == TRIAL_KIND_REPLAY or len(ended.arms) == 1 else ended.arms[1:]
+    """Each arm compared with the first; nothing where there is nothing to compare, or no figures yet."""
+    is_replay = ended.kind == TRIAL_KIND_REPLAY
+    base, others = (Side(), ended.arms) if is_replay else (side_of(ended.arms[0]), ended.arms[1:])
+    if not others:
+        notice("One arm alone has nothing to be compared with: name another with --against, or --settings.")
     found: dict[str, Sequence[ReportLine]] = {}
     for arm in others if ended.answered else ():
         try:
             found[arm_word(arm)] = await client.compare_run(ended, base, side_of(arm))
-        except (NotFound, Conflict, Faulty) as error:
+        except (NotFound, Conflict, Denied, Faulty) as error:
             notice(f"There is no comparison with {arm_word(arm)}: {error}", style="yellow")
     return found
 
@@ -251,7 +254,7 @@ def _shown(ended: runs_pb2.Run, measures: Measures, *, as_json: bool) -> int:
         if any(measures.values()):
             base = _THEN if ended.kind == TRIAL_KIND_REPLAY else arm_word(ended.arms[0])
             say_table(*measure_table(base, measures))
-            say(*(f"{arm}: {line.sentence}" for arm, lines in measures.items() for line in lines if line.sentence))
+            say(*verdict_lines(measures))
     return FAILED if ended.state == runs_pb2.RUN_STATE_FAILED else DONE
 
 

@@ -122,6 +122,13 @@ def measure_table(base: str, measures: Measures) -> tuple[list[str], list[list[s
     return ["", base, *others], rows
 
 
+def verdict_lines(measures: Measures) -> list[str]:
+    """What each comparison says, in words."""
+    return [
+        f"{arm}, {line.measure}: {line.sentence}" for arm, lines in measures.items() for line in lines if line.sentence
+    ]
+
+
 def _cell(estimate: Estimate, unit: str) -> str:
     if not estimate.answers:
         return "-"
