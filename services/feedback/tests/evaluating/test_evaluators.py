@@ -122,6 +122,12 @@ def test_a_row_with_a_known_answer_adds_the_reference_metrics() -> None:
     assert found >= {"refusal", "key_facts", "token_f1", "rouge_l", "citation_precision", "citation_recall"}
 
 
+def test_a_row_that_expects_no_documents_says_nothing_of_citations() -> None:
+    known = Reference("It terminates the nearest loop.", (), frozenset(), answerable=True)
+    assert value("citation_precision", said=words("x", reference=known)) is None
+    assert value("citation_recall", said=words("x", reference=known)) is None
+
+
 def test_every_evaluator_says_what_it_is() -> None:
     assert len(BY_NAME) == len(evaluators.EVALUATORS)
     for evaluator in evaluators.EVALUATORS:

@@ -17,6 +17,9 @@ from headrace_feedback.evaluating.queue import QueuedAnswers
 from headrace_feedback.evaluating.reading import OpenPassages
 from headrace_feedback.evaluating.servicer import EvaluationServicer
 from headrace_feedback.evaluating.tasks import Depth
+from headrace_feedback.reviewing.postgres import PostgresQueue as ReviewQueue
+from headrace_feedback.reviewing.sampling import Reason, Rule
+from headrace_feedback.reviewing.sampling import Sampling as ReviewSampling
 from headrace_feedback.translate import read_answer
 from headrace_identity import Principal
 from headrace_privacy import Tier
@@ -217,3 +220,21 @@ async def test_what_is_left_of_an_answer_that_is_gone_is_found(opened: Database,
         await connection.execute("DELETE FROM interactions WHERE query_id = $1", query_id)
         left = await EvaluationHoldings().left(connection, everything_of(tenant, "user-7"), NAMES)
     assert left[SCORES] == 4
+
+
+@pytest.mark.real
+async def test_a_low_score_brings_a_live_answer_to_the_experts(opened: Database, tenant: str) -> None:
+    house = PostgresHouse(tenant, opened)
+    rule = Rule(Reason.LOW_SCORE, 1.0, evaluator="citations_support", below=0.5)
+    async with opened.transaction(tenant=tenant) as connection:
+        await ReviewQueue(connection).put_sampling(tenant, ReviewSampling((rule,), "answer-quality"), by="rita", at=NOW)
+    text = "Cows eat fresh grass in summer [1]."
+    bad = await house.answered(text={"plain": text, "characters": len(text)})
+    good, tried = await house.answered(), await house.answered(text={"plain": text, "characters": len(text)})
+    await house.put(bad)
+    await house.put(good)
+    await house.put(tried, run_id="a-run")
+    await house.worker().work()
+    async with opened.transaction(tenant=tenant) as connection:
+        rows = await connection.fetch("SELECT query_id, reasons FROM review_items WHERE tenant = $1", tenant)
+    assert [(row["query_id"], list(row["reasons"])) for row in rows] == [(bad, [int(Reason.LOW_SCORE)])]

@@ -125,6 +125,13 @@ def _by_reference(pick: Callable[[reference.Scores], float | None]) -> Measure:
     return measure
 
 
+def citation_precision(counts: Counts, words: Words) -> float | None:
+    """The share of the cited documents that the row expects; none where it does not say which."""
+    if words.reference is None or not words.reference.documents:
+        return None
+    return _by_reference(lambda scores: scores.citation_precision)(counts, words)
+
+
 EVALUATORS: Sequence[Evaluator] = (
     Evaluator(
         "citations_resolve",
@@ -213,7 +220,7 @@ EVALUATORS: Sequence[Evaluator] = (
         "The share of the cited documents that the row expects.",
         "share",
         "reference",
-        _by_reference(lambda scores: scores.citation_precision),
+        citation_precision,
     ),
     Evaluator(
         "citation_recall",

@@ -125,6 +125,9 @@ class Entry(Protocol):
     def books(self) -> Books:
         """See Books."""
 
+    async def offer(self, task: Task, scores: Sequence[Score], *, at: datetime) -> None:
+        """Offers a live answer to the experts' queue, where a rule asks for answers with such scores."""
+
     def emit(self, *events: Event[Any]) -> None:
         """Has events published if, and only if, the transaction commits."""
 

@@ -23,7 +23,10 @@ from headrace_feedback.evaluating.queue import PostgresQueue, sampling_of
 from headrace_feedback.evaluating.tasks import Sampling, Task
 from headrace_feedback.interaction import Versioned
 from headrace_feedback.reviewing.criteria import Rubric
+from headrace_feedback.reviewing.handlers import Intake
+from headrace_feedback.reviewing.postgres import PostgresQueue as ReviewQueue
 from headrace_feedback.reviewing.postgres import PostgresRubrics
+from headrace_feedback.reviewing.sampling import Reason
 from headrace_feedback.translate import read_answer
 
 _RECORDS = """
@@ -213,6 +216,15 @@ class PostgresEntry:
     def books(self) -> PostgresBooks:
         """See ports.Entry."""
         return PostgresBooks(self.unit.connection)
+
+    async def offer(self, task: Task, scores: Sequence[Score], *, at: datetime) -> None:
+        """See ports.Entry."""
+        intake = Intake(ReviewQueue(self.unit.connection), PostgresRubrics(self.unit.connection))
+        sampling = await intake.queue.sampling(task.tenant)
+        wanted = {rule.evaluator for rule in sampling.rules if rule.reason is Reason.LOW_SCORE} if sampling else ()
+        for score in scores:
+            if score.evaluator in wanted and score.decides:
+                await intake.score(task.tenant, task.query_id, evaluator=score.evaluator, value=score.value, now=at)
 
     def emit(self, *events: Event[Any]) -> None:
         """See ports.Entry."""

@@ -332,6 +332,8 @@ class Worker:
                 now = self._parts.now()
                 tier = subject.interaction.tier
                 added = await entry.books.add_scores(task, scores, tier=tier, at=now)
+                if added and not task.run_id:
+                    await entry.offer(task, added, at=now)
                 if added:
                     entry.emit(evaluated(task, subject, added, at=now))
 
