@@ -1,8 +1,9 @@
 """Learns the table of `headrace_classifier.name_shapes`: names against words, by logistic regression over n-grams.
 
-Names: the package's own list of given names, and half of those that the tuning generator has (see `tuning.names_of`), so
-that the other half stays unseen. Words: what the packages around us say of themselves, Faker's filler texts and towns of
-the same locales. Nothing of the hold-out.
+Names: the package's own list of given names, a list of common family names (`family_names.txt`), both from general
+knowledge, and half of those that the tuning generator has (see `tuning.names_of`), so that the other half stays unseen.
+Words: what the packages around us say of themselves, Faker's filler texts and towns of the same locales. Nothing of the
+hold-out.
 """
 
 from __future__ import annotations

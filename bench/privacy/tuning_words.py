@@ -7,8 +7,52 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.strip().splitlines())
 
 
-FIRST = ["Brandon", "Courtney", "Dustin", "Tiffany", "Kaitlyn", "Tyrone", "Latoya", "Cody", "Brittany", "Darnell", "Jürgen", "Heike", "Uwe", "Gudrun", "Detlef", "Sieglinde", "Torsten", "Anke", "Holger", "Renate", "Xochitl", "Quinlan", "Thibodeaux", "Zebulon"]
-LAST = ["Kowalczyk-Reed", "Hendrickson", "Abernathy", "McAllister", "Washington", "Castellanos", "Fitzsimmons", "Vanderpool", "Schönhauser", "Kirchgessner", "Obermeier", "Wiesenhütter", "Brandstätter", "Löwenthal", "Quastenberg", "Ziegenfuß", "Huckleby", "Stallworth"]
+FIRST = [
+    "Brandon",
+    "Courtney",
+    "Dustin",
+    "Tiffany",
+    "Kaitlyn",
+    "Tyrone",
+    "Latoya",
+    "Cody",
+    "Brittany",
+    "Darnell",
+    "Jürgen",
+    "Heike",
+    "Uwe",
+    "Gudrun",
+    "Detlef",
+    "Sieglinde",
+    "Torsten",
+    "Anke",
+    "Holger",
+    "Renate",
+    "Xochitl",
+    "Quinlan",
+    "Thibodeaux",
+    "Zebulon",
+]
+LAST = [
+    "Kowalczyk-Reed",
+    "Hendrickson",
+    "Abernathy",
+    "McAllister",
+    "Washington",
+    "Castellanos",
+    "Fitzsimmons",
+    "Vanderpool",
+    "Schönhauser",
+    "Kirchgessner",
+    "Obermeier",
+    "Wiesenhütter",
+    "Brandstätter",
+    "Löwenthal",
+    "Quastenberg",
+    "Ziegenfuß",
+    "Huckleby",
+    "Stallworth",
+]
 PRODUCTS = _lines("""
 Crystal Reports
 Silver Creek Router

@@ -17,9 +17,9 @@ _ISSUERS = (
     (range(34, 35), (15,)),  # American Express
     (range(37, 38), (15,)),
     (range(30, 31), (14, 16, 19)),  # Diners Club
-    (range(36, 37), (14, 15, 16, 17, 18, 19)),
-    (range(38, 40), (14, 15, 16, 17, 18, 19)),  # Diners Club, Hipercard
-    (range(3528, 3590), (15, 16, 17, 18, 19)),  # JCB
+    (range(36, 37), (14, 16, 19)),
+    (range(38, 40), (14, 16, 19)),  # Diners Club, Hipercard
+    (range(3528, 3590), (16, 17, 18, 19)),  # JCB
     (range(31, 32), (16, 19)),  # UnionPay's transport cards
     (range(2131, 2132), (15, 16)),  # JCB's first ranges
     (range(2100, 2101), (15,)),
@@ -30,7 +30,9 @@ _ISSUERS = (
     (range(50, 51), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro, Elo, Verve
     (range(54, 56), (14,)),  # Diners Club in North America
     (range(56, 59), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro, Bankcard
-    (range(60, 70), (12, 13, 14, 15, 16, 17, 18, 19)),  # Discover, RuPay, Maestro, UnionPay, Solo, Laser, Switch
+    (range(60, 70), (16, 17, 18, 19)),  # Discover, RuPay, UnionPay, Solo, Laser
+    (range(63, 64), (12, 13, 14, 15)),  # Maestro
+    (range(67, 68), (12, 13, 14, 15)),
     (range(81, 83), (16,)),  # RuPay
     (range(8600, 8601), (16,)),  # Uzcard
     (range(9792, 9793), (16,)),  # Troy

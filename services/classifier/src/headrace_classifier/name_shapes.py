@@ -1,7 +1,7 @@
-"""How much a word looks like part of a person's name: its letters' n-grams, weighed by a table that ships with the package.
+"""How much a word looks like part of a person's name: its letters' n-grams, weighed by a table.
 
-The table is learned (`python -m bench.privacy.learn_names`) from names of many countries against words of texts, products
-and towns. It holds sums over hashed n-grams, no list of names.
+The table ships with the package. It is learned (`python -m bench.privacy.learn_names`) from names of many countries
+against words of texts, products and towns, and holds sums over hashed n-grams, no list of names.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ AROUND = 90
 #: What each piece of evidence weighs: the words' mean and least log odds, a known given name, an initial; then, around
 #: them, somebody who is spoken of, what a person does, a place, a thing, a thing behind, a word that is no name behind.
 #: From a logistic regression on the tuning set; what depends on its templates is brought towards zero by hand.
-_WEIGHTS = (1.0, 0.1, 2.2, 4.0, 0.8, 1.2, -3.0, -4.0, -3.5, -1.5)
+_WEIGHTS = (1.0, 0.1, 2.2, 4.0, 0.8, 1.2, -3.0, -4.0, -3.5, -3.0)
 _CONTEXT_AT_MOST = 2.0
 
 #: In a text of so many characters the model is asked about what is open; in a shorter one, where its milliseconds would
@@ -52,7 +52,7 @@ LONG = 1_000
 NAME, SURE, OPEN = -1.0, 1.5, -1.5
 
 #: What words must weigh on average where a key, a signature or a phrase says that a name is likely.
-LIKE, ALONE = -1.0, 2.0
+LIKE, ALONE = 0.0, 2.0
 
 _CAPITAL = r"A-ZÀ-ÖØ-ÞĀ-ŽƁ-ɏΑ-ΩЀ-Яİ"
 _WORD = rf"[{_CAPITAL}][^\W\d_]*(?:['’.-][^\W\d_]+)*"
@@ -73,7 +73,8 @@ _SAYS_NAME = re.compile(
 )
 #: Nothing but a name follows.
 _SAYS_MY_NAME = re.compile(
-    r"(?i)(?:\b(?:my|his|her|their|customer'?s?|client'?s?|full|real|birth|maiden|last|first|family) names? (?:is|was|:)"
+    r"(?i)(?:\b(?:my|his|her|their|customer'?s?|client'?s?|full|real|birth|maiden|last|first"
+    r"|family) names? (?:is|was|:)"
     r"|\bich heiße|\bmein name ist|\bje m['’]appelle|\bme llamo|\bmi chiamo|\bmijn naam is|\bnazywam się|\bjag heter"
     r"|\bmeu nome é|\bme chamo|\bon behalf of)\s{1,3}\Z"
 )
@@ -86,7 +87,8 @@ _NAME_KEY = re.compile(
 )
 #: After a closing word on a line of its own: "See you", "Talk soon", "Bis bald".
 _SIGNS = re.compile(
-    r"(?i)\n(?:see you|talk soon|take care|all the best|best|thx|ta|many thanks|thank you so much|yours|love|xoxo|bis bald"
+    r"(?i)\n(?:see you|talk soon|take care|all the best|best|thx|ta|many thanks|thank you so much|yours|love"
+    r"|xoxo|bis bald"
     r"|bis dann|lg|vg|mfg|à bientôt|bises|hasta luego|un saludo|a presto|tot ziens|do widzenia|vi ses|até logo|hilsen"
     r"|med vennlig hilsen|terveisin|üdvözlettel|s pozdravem|cu stimă|saygılarımla)[,.!]?\s?\n\s{0,4}\Z"
 )
@@ -146,11 +148,16 @@ _THING_BEFORE = re.compile(
     r"|build|built|(?:version|release|edition) of|product|service|app|module|package|library|plugin|model|brand"
     r"|company|vendor|software|tool|device|project|feature|job|node|cluster|server|database|table|class|method"
     r"|driver|a|an|the|my|our|your|this|that|new|old|does|open|launch|enable|disable|try|tried|switch(?:ed)? to"
-    r"|migrat(?:e|ed|ing) (?:to|from)|bought (?:it )?from|license|licence|warranty|manual|spare parts)\s"
-    r"|\b(?:product|title|service|app|vendor|company|brand|model|category|team|carrier|project|module|job|component"
+    r"|migrat(?:e|ed|ing) (?:to|from)|bought (?:it )?from|license|licence|warranty|manual|spare parts)\s)\Z"
+)
+#: A key of a catalogue: whatever it holds is no person.
+_THING_KEY = re.compile(
+    r"(?i)\b(?:region|city|country|town|location|place|state|district|airport|station|capital|origin|destination"
+    r"|product|title|service|app|vendor|company|brand|model|category|team|carrier|project|module|job|component"
     r"|package|plugin|device|host|program|item|label|tag|topic|theme|font|feature|publisher|organi[sz]ation|employer"
-    r"|store|shop|department|type|manufacturer|supplier|maker|repository|repo|image|chart|env|environment)(?:[_ ]?name)?"
-    r"[\"']?\s?(?:[:=]|=>)\s?[\"']?)\Z"
+    r"|store|shop|department|type|manufacturer|supplier|maker|repository|repo|image|chart|env"
+    r"|environment)(?:[_ ]?name)?"
+    r"[\"']?\s?(?:[:=]|=>)\s?[\"']?\Z"
 )
 _THING_FOLLOWS = re.compile(
     r"(?i)[ ](?:v?\d+[.\d]*\b|(?:servers?|versions?|release|edition|crash(?:es|ed)?|updates?|plugins?|clusters?|apps?"
@@ -239,7 +246,8 @@ class NameReader:
         words = self._of_words(segment)
         # What stands around it is looked at only where it could make it a name.
         alone = _sum(words)
-        if alone + _CONTEXT_AT_MOST <= OPEN:
+        before = text[max(0, segment.start - _BEFORE) : segment.start]
+        if alone + _CONTEXT_AT_MOST <= OPEN or _THING_KEY.search(before):
             return -math.inf
         return alone + _sum((*(0.0 for _ in words), *_of_context(segment, text)))
 

@@ -137,7 +137,8 @@ _COUNTING = re.compile(
     r"(?:[ _-]?(?:no|nr|number|num|id))?\.?[\"']?[ ]?[:=#]?[ ]?[\"']?|[$€£¥#=/_.,-])\Z"
 )
 _COUNTED = re.compile(
-    r"(?i)[ ]?(?:%|€|\$|£|(?:eur|usd|gbp|chf|sek|nok|dkk|pln|czk|rows?|bytes?|kb|mb|gb|ms|km|kg|cm|mm|px|people|users|items"
+    r"(?i)[ ]?(?:%|€|\$|£|(?:eur|usd|gbp|chf|sek|nok|dkk|pln|czk|rows?|bytes?|kb|mb|gb|ms|km|kg|cm|mm|px|people"
+    r"|users|items"
     r"|records|requests|inhabitants|euros?|dollars?|pounds?|years?|days|hours|times|percent)\b|[=*/_])"
 )
 
@@ -173,7 +174,8 @@ _CALLING = (
     r"|\b(?:call|ring|text|reach|phone|contact|dial)(?:ed|ing|s)?"
     r"(?: (?:me|us|him|her|them|back|at|on|now|please|(?:the )?(?:customer|client|driver|shop|office)))+"
     r"|\b(?:my|his|her|their|our|your|contact|customer'?s?|client'?s?|new|old|home|work|office) (?:number|no\.?|cell)"
-    r"|\b(?:please|pls|to|can|and|then|just) (?:call|phone|text|ring|dial)|\bdial(?:l?ed|ing)?|\bcall ?back|\bvoicemail|\bvoice mail|\btelefon|\btéléphone|\bteléfono|\btelefono"
+    r"|\b(?:please|pls|to|can|and|then|just) (?:call|phone|text|ring|dial)|\bdial(?:l?ed|ing)?|\bcall ?back"
+    r"|\bvoicemail|\bvoice mail|\btelefon|\btéléphone|\bteléfono|\btelefono"
     r"|\brufen sie|\bruf (?:mich|uns)|\berreichbar unter|\bappel(?:ez|er|le)|\bllám(?:ame|eme|enos|ar)"
     r"|\bllame|\bchiam(?:ami|atemi|are|i)|\bzadzwoń|\bbel (?:me|mij|ons)|\bring (?:meg|mig)|\bligue)\b"
     r"(?:\.[ :]{0,2}|(?:[^\d+\n.;!?]|(?i:n[or]|tel)\.){0,24})"
@@ -210,7 +212,8 @@ def _shaped(name: str, pattern: str, *, by: str = "") -> PersonalRule:
 _IDENTITY_WORDS = (
     r"national[ _-]?(?:id|identification|identity|insurance)(?:[ _-]?(?:card|document))?"
     r"|(?:personal|identity|citizen|civil|fiscal|resident)[ _-]?(?:id|identification|code|card|document|number)"
-    r"|(?:id|identity)[ _-]card|social[ _-]?(?:security|insurance)|tax[ _-]?(?:payer[ _-]?)?(?:id|identification|number|no)"
+    r"|(?:id|identity)[ _-]card|social[ _-]?(?:security|insurance)|tax[ _-]?(?:payer[ _-]?)?(?:id"
+    r"|identification|number|no)"
     r"|passport|driv(?:er|ing)'?s?[ _-]?licen[cs]e|health[ _-]?(?:insurance|card|id)|insurance[ _-]?number"
     r"|ssn|nino|nif|dni|nss|numéro de sécu(?:rité sociale)?|sécurité sociale|carte vitale"
     r"|personalausweis(?:nummer)?|ausweisnummer|reisepass(?:nummer)?|steuer-?id|sozialversicherungsnummer|svnr|ahv"
@@ -284,7 +287,8 @@ PERSONAL_RULES: tuple[PersonalRule, ...] = (
     PersonalRule(
         "phone",
         rf"(?:\b|\()(\d(?:[()]|{_GAP}|\d){{6,20}}\d)[\"']?[,;:]?[ ]{{0,2}}"
-        r"(?:\((?:mobile|cell|home|work|office|tel|phone)|is (?:my|his|her|our|the|their) (?:\w+ )?(?:phone|cell|mobile|number))",
+        r"(?:\((?:mobile|cell|home|work|office|tel|phone)|is (?:my|his|her|our|the|their) (?:\w+ )?(?:phone"
+        r"|cell|mobile|number))",
         "phone-said",
         means=_is_number_to_call,
     ),

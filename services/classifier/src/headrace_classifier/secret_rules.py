@@ -135,7 +135,8 @@ _CARD_GAP = r"[ \x{A0}.\x{2010}-\x{2015}-]"
 #: With one of these before it a number with the check digit is a card, whoever issued it.
 _CARD_WORDS = (
     r"(?i:\b(?:credit|debit|bank|payment|charge)?[ _-]?(?:card|cc|pan|visa|master ?card|amex|american express"
-    r"|diners(?: club)?|discover|jcb|maestro|union ?pay|kreditkarte|karte|carte(?: bancaire)?|tarjeta|carta di credito|creditcard|karta"
+    r"|diners(?: club)?|discover|jcb|maestro|union ?pay|kreditkarte|karte|carte(?: bancaire)?|tarjeta"
+    r"|carta di credito|creditcard|karta"
     r"|kort|cartão)(?:[ _-]?(?:no|nr|number|num|nummer|numéro|número))?\b)[^\d\n.;!?]{0,16}"
 )
 _LITERAL = r"(?:[rbuf]|rb|@)?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import phonenumbers
 from phonenumbers.phonemetadata import PhoneMetadata
@@ -57,7 +58,7 @@ def _plans() -> dict[tuple[int, ...], list[_Plan]]:
     """By the lengths of the groups."""
     found: dict[tuple[int, ...], list[_Plan]] = {}
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
-        plan = PhoneMetadata.metadata_for_region(region)
+        plan: Any = PhoneMetadata.metadata_for_region(region)
         in_service = re.compile(plan.general_desc.national_number_pattern)
         for written in plan.number_format:
             leading = re.compile("|".join(f"(?:{one})" for one in written.leading_digits_pattern[-1:]))
@@ -89,13 +90,18 @@ def _sizes(group: str) -> list[int]:
     return list(range(max(1, least), most + 1))
 
 
+def _metadata(region: str) -> list[Any]:
+    """The plan, which has no types; none for a region without one."""
+    return [plan for plan in (PhoneMetadata.metadata_for_region(region),) if plan is not None]
+
+
 @cache
 def _trunk_plans() -> tuple[re.Pattern[str], ...]:
     """What is in service as a mobile or fixed line, of countries whose trunk prefix is 0: nine or ten digits."""
     found = {
         kind.national_number_pattern
         for region in sorted(phonenumbers.SUPPORTED_REGIONS)
-        for plan in (PhoneMetadata.metadata_for_region(region),)
+        for plan in _metadata(region)
         if plan.national_prefix == "0"
         for kind in (plan.mobile, plan.fixed_line)
         if kind is not None and kind.national_number_pattern
