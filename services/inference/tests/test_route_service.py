@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +13,16 @@ from headrace import topics
 from headrace.inference.v1 import changes_pb2, routes_pb2
 from headrace.inference.v1.changes_pb2 import RoutingChanged
 from headrace_identity import Principal
+from headrace_inference.adapters.memory_routes import MemoryEmbedder, MemoryRouteBooks
 from headrace_inference.background import BACKGROUND
 from headrace_inference.change_watch import Changes
 from headrace_inference.kinds import Kind
-from headrace_inference.route_records import KindSet
+from headrace_inference.route_records import KindSet, Table
 from headrace_inference.route_servicer import RouteServicer
 from headrace_inference.route_tables import FRESH_SECONDS, RouteTables
 from headrace_inference.routing import Standing
 from headrace_runtime.errors import Conflict, NotFound, Rejected, Unavailable
+from structlog.testing import capture_logs
 
 from services.inference.tests.kinds_of_questions import EXAMPLES
 from services.inference.tests.test_routed import KINDS, NOW, A, Routed
@@ -307,3 +310,21 @@ async def test_many_kinds_are_learned_beside_the_loop() -> None:
         await book.add_kinds(KindSet(1, kinds), by="dana", at=NOW)
     learned = await office.tables.learn("demo", KindSet(1, kinds))
     assert {q.kind for q in learned.quality} == set(EXAMPLES)
+
+
+class Speaking(MemoryEmbedder):
+    """An embedder with a bug that repeats what it was given."""
+
+    async def embed(self, texts: Sequence[str]) -> Any:
+        raise RuntimeError(texts[0])
+
+
+async def test_a_bug_beside_the_queries_is_logged_without_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = RouteTables(MemoryRouteBooks(), Speaking(), time.monotonic, lambda: NOW)
+    kinds = KindSet(1, KINDS)
+    with capture_logs() as logs:
+        tables.teach("demo", Table(kinds=kinds), MemoryEmbedder().identity)
+        while tables._under_way:
+            await asyncio.sleep(0)
+    assert [(line["event"], line["error"]) for line in logs] == [("routing work failed", "RuntimeError")]
+    assert KINDS[0].examples[0] not in f"{logs}{capsys.readouterr()}"

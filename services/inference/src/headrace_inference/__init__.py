@@ -2,6 +2,7 @@
 
 Owns the schema `inference`: answers, prompts, labels, variants, kinds, routes.
 Consumes query.retrieved, query.shadowed, routing.changed, erasure.requested, erasure.verifying.
-Emits answer.chunk, answer.completed, query.shadowed, answer.trialed, routing.changed, erasure.applied, erasure.verified.
+Emits answer.chunk, answer.completed, query.shadowed, answer.trialed, routing.changed, erasure.applied,
+erasure.verified.
 Serves headrace.inference.v1: InferenceService, PromptService, VariantService, RouteService.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
-from headrace_runtime.errors import Conflict, Overloaded, Unavailable
+from headrace_runtime.errors import Conflict, Overloaded, Unavailable, place_of
 
 from headrace_inference.kinds import Embedder, Kind, hash_of, learn_from, texts_of
 from headrace_inference.route_ports import RouteBooks, TextEmbedder
@@ -115,7 +115,12 @@ class RouteTables:
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # a bug: its text may hold an example
+            log.error("routing work failed", error=type(error).__name__, at=place_of(error))
 
     async def _refresh_quietly(self, tenant: str) -> None:
         try:
