@@ -39,6 +39,7 @@ from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
 from headrace_client.evaluating import Evaluating
+from headrace_client.gathering import Gathering
 from headrace_client.governing import Governing
 from headrace_client.prompting import Prompting
 from headrace_client.reporting import Reporting
@@ -76,7 +77,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating):
+class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

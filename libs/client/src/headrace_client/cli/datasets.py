@@ -1,4 +1,4 @@
-"""`headrace datasets read`."""
+"""`headrace datasets read`; the other verbs are in datasets_verbs.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ from headrace.feedback.v1.service_pb2 import ExportedInteraction, ExportResponse
 from headrace.privacy.v1.privacy_pb2 import Purpose
 
 from headrace_client.cli.console import notices, say, say_json, say_table
+from headrace_client.cli.datasets_verbs import (
+    build_command,
+    diff_command,
+    export_command,
+    import_command,
+    list_command,
+    show_command,
+)
 from headrace_client.cli.options import (
     AsOption,
     EndpointsOption,
@@ -39,9 +47,7 @@ _REASONS = {
 }
 _OWNER_ONLY = 0o600
 
-datasets = typer.Typer(
-    no_args_is_help=True, help="Read the log of interactions for a purpose, as far as it is allowed."
-)
+datasets = typer.Typer(no_args_is_help=True, help="Snapshots to measure and to tune with; and reading the log itself.")
 
 
 class PurposeWord(StrEnum):
@@ -82,9 +88,12 @@ class Summary:
         self.excluded += [(one.reason, tier_label(one.tier), one.interactions) for one in response.exclusions]
 
 
-@datasets.callback()
-def _datasets() -> None:
-    """Keeps `read` a verb of its own while it is the only one."""
+datasets.command("build")(build_command)
+datasets.command("import")(import_command)
+datasets.command("list")(list_command)
+datasets.command("show")(show_command)
+datasets.command("diff")(diff_command)
+datasets.command("export")(export_command)
 
 
 @datasets.command("read")
@@ -121,7 +130,10 @@ def read_command(
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Read what a tenant's users asked and were answered, with corrections, for one purpose.
+    """Read the log as it is: what a tenant's users asked and were answered, with corrections, for one purpose.
+
+    Unlike `build` it keeps nothing and leaves nothing out but what is not allowed; unlike `export` it reads no
+    snapshot, so that tomorrow it reads something else.
 
     Every batch is authorized by itself and put on the audit log; what the policy or the lack of a grant leaves out is
     counted. When nothing of it is allowed, or a grant ends on the way, the command leaves with 3 and writes no file.
