@@ -326,6 +326,30 @@ async def test_a_cited_passage_that_is_gone_leaves_support_unmeasured(house: Eva
     assert set(await house.values(query_id)) == BY_COUNTS | {"relevance"}
 
 
+async def test_one_that_ends_the_process_is_given_up_and_the_others_are_measured(house: EvaluationHouse) -> None:
+    """Its model's passages end every process that fetches them."""
+    good = await house.answered()
+    bad = await house.answered(retrieved=[cited("deadly", "TIER_1"), cited("mills", "TIER_1")])
+    for query_id in (bad, good):
+        await house.put(query_id)
+    honest = house.passages.fetch
+
+    async def deadly(tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Any:
+        if chunk_id("deadly") in chunk_ids:
+            raise KeyboardInterrupt  # no fault of an answer: it goes through everything
+        return await honest(tenant, chunk_ids, clearance=clearance)
+
+    house.passages.fetch = deadly  # type: ignore[method-assign]
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            await house.worker(lease_seconds=0.02).work()
+        await asyncio.sleep(0.05)
+    assert set(await house.values(good)) == BY_WORDS
+    await house.worker().work()
+    assert await house.waiting() == 0
+    assert await house.values(bad) == {}
+
+
 @pytest.mark.parametrize("fault", [ValueError("torn"), Conflict("it does not take it"), Denied("not for you")])
 async def test_one_that_fails_by_itself_is_given_up_and_holds_up_nobody(
     house: EvaluationHouse, fault: Exception

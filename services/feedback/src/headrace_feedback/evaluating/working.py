@@ -48,6 +48,8 @@ WORKERS = 2
 LOOK_SECONDS = 1.0
 #: A task that failed by itself waits 5, 10, 20 and 40 seconds; then it is given up.
 MOST_ATTEMPTS = 5
+#: After so many attempts in vain a task is measured after the others of its batch, and by itself.
+SUSPECTED_FROM = 2
 FAILED_SECONDS = 5.0
 #: With a dependency down: 1, 2, 4, … seconds, at most a minute.
 LONGEST_WAIT = 60.0
@@ -195,14 +197,22 @@ class Worker:
         """Measures what is a tenant's. With a dependency down what is left goes back to the queue."""
         left = {held.task.task_id: held for held in batch}
         try:
+            hopeful = [held for held in batch if not await self._is_given_up(held)]
             async with self._parts.desk.open(tenant) as entry:
-                subjects = await entry.books.subjects(tenant, [held.task for held in batch])
-            for group in _grouped(batch, subjects):
+                subjects = await entry.books.subjects(tenant, [held.task for held in hopeful])
+            for group in _grouped(hopeful, subjects):
                 await self._measure_group(tenant, group, subjects, left)
             self._wait = 0.0
         except (Unavailable, Overloaded) as down:
             self._slow_down(down)
             await self._give_back(left.values())
+
+    async def _is_given_up(self, held: Held) -> bool:
+        """Drops, before it is looked at, what ended the process each time that it was."""
+        if held.attempts <= MOST_ATTEMPTS:
+            return False
+        await self._drop(held.task, "given_up")
+        return True
 
     async def _give_back(self, batch: Iterable[Held]) -> None:
         async with self._parts.desk.open() as entry:
@@ -240,9 +250,7 @@ class Worker:
     async def _measure_one(self, held: Held, material: Material) -> None:
         """Measures and stores one. What is wrong with it is nobody else's trouble."""
         try:
-            if held.attempts > MOST_ATTEMPTS:
-                await self._drop(held.task, "given_up")
-            elif any(identity not in material.subjects for identity in _ids(held.task)):
+            if any(identity not in material.subjects for identity in _ids(held.task)):
                 await self._drop(held.task, "gone")
             elif held.task.against is None:
                 await self._score(held.task, material)
@@ -363,8 +371,8 @@ class Material:
         return "erased" if self.leave is not None and self.leave.allowed else "not_allowed"
 
 
-#: Whether words are wanted, whether judges are, the strictest tier, the sources.
-_Group = tuple[bool, bool, int, tuple[str, ...]]
+#: The task alone where it is suspected, whether words are wanted, whether judges are, the strictest tier, the sources.
+_Group = tuple[str, bool, bool, int, tuple[str, ...]]
 
 
 def _by_tenant(batch: Iterable[Held]) -> dict[str, list[Held]]:
@@ -375,8 +383,9 @@ def _by_tenant(batch: Iterable[Held]) -> dict[str, list[Held]]:
 
 
 def _grouped(batch: Iterable[Held], subjects: Mapping[UUID, Subject]) -> list[list[Held]]:
-    """Tasks by the tier and the sources of what they would read. First those of counts alone, last those that judges
-    look at: a neighbour that is down, or slow, holds up only what needs it."""
+    """Tasks by the tier and the sources of what they would read. First those of counts alone, then those that judges
+    look at: a neighbour that is down, or slow, holds up only what needs it. Last, and each by itself, what was begun
+    in vain before: it may be what ends the process."""
     groups: dict[_Group, list[Held]] = {}
     for held in batch:
         groups.setdefault(_group_of(held, subjects), []).append(held)
@@ -384,11 +393,12 @@ def _grouped(batch: Iterable[Held], subjects: Mapping[UUID, Subject]) -> list[li
 
 
 def _group_of(held: Held, subjects: Mapping[UUID, Subject]) -> _Group:
+    suspected = str(held.task.task_id) if held.attempts > SUSPECTED_FROM else ""
     if not _wants_words(held, subjects):
-        return (False, False, 0, ())
+        return (suspected, False, False, 0, ())
     found = [subjects[identity] for identity in _ids(held.task)]
     sources = tuple(sorted({name for one in found for name in one.sources}))
-    return (True, bool(held.task.judges), int(max(one.tier for one in found)), sources)
+    return (suspected, True, bool(held.task.judges), int(max(one.tier for one in found)), sources)
 
 
 def _wants_words(held: Held, subjects: Mapping[UUID, Subject]) -> bool:
