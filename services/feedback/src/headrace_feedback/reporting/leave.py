@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from headrace_identity import Principal
 from headrace_privacy import Tier
@@ -26,7 +27,7 @@ MOST_NAMED = 1_000
 class Leave:
     """What may be measured. tier: the strictest of it."""
 
-    ids: Sequence[str]
+    ids: Sequence[UUID | str]
     left_out: Sequence[LeftOut]
     tier: Tier
 
@@ -44,7 +45,7 @@ class Gate:
 
     async def ask(self, batches: Sequence[Batch], *, tenant: str, by: Principal) -> Leave:
         """Asks for all of it. Raises Unavailable, which is no leave."""
-        ids: list[str] = []
+        ids: list[UUID | str] = []
         strictest = Tier.PUBLIC
         left_out: dict[tuple[Tier, str], int] = {}
         for batch in batches:
@@ -72,7 +73,7 @@ class Gate:
 
     async def _is_allowed(self, part: Batch, tenant: str, by: Principal) -> bool:
         records = part.ids if part.tier in self.apart(by) else ()
-        use = Use(by.role, by.subject, tenant, Purpose.EVALUATE, part.tier, part.sources, tuple(records))
+        use = Use(by.role, by.subject, tenant, Purpose.EVALUATE, part.tier, part.sources, tuple(map(str, records)))
         return (await self.authorizer.authorize(use)).allowed
 
     def _reason(self, tier: Tier, by: Principal) -> str:

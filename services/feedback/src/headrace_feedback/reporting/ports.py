@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
+from uuid import UUID
 
 from headrace_privacy import Tier
 
@@ -25,7 +26,7 @@ class Books(Protocol):
         """What would be measured, without a figure of it: by tier, and those of the tiers `apart` by sources too. The
         tier is the strictest of an answer and of all that its model had. Of live traffic answers, of a run cases."""
 
-    async def evidence(self, request: Request, ids: Collection[str], *, clearance: Tier) -> Evidence:
+    async def evidence(self, request: Request, ids: Sequence[UUID | str], *, clearance: Tier) -> Evidence:
         """What these answers, or cases, come to, as far as the clearance goes."""
 
     async def prompts(self, request: PromptRequest, *, tiers: Collection[Tier]) -> Sequence[PromptFigures]:

@@ -1,11 +1,8 @@
-"""Figures in Postgres: sums by conversation and values in pairs, each report's in one statement.
-
-What comes back is arrays of numbers, whatever the number of answers: the database adds up, and no row has a text.
-"""
+"""Figures in Postgres. What comes back is columns of numbers, a measure at a time, and no row has a text."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,14 +13,17 @@ from headrace_privacy import Tier
 
 from headrace_feedback.interaction import Versioned
 from headrace_feedback.reporting import live_sql, paired_sql
+from headrace_feedback.reporting.columns import Answers, Column, Places, acted, counts_of, seen_in, told_by
 from headrace_feedback.reporting.measures import Key
 from headrace_feedback.reporting.prompts import PromptFigures, PromptRequest
-from headrace_feedback.reporting.reports import Batch, Counts, Evidence, Paired, Request, Seen, Side, Sums
+from headrace_feedback.reporting.reports import Batch, Counts, Evidence, Floats, Paired, Request, Seen, Side
 from headrace_feedback.running.postgres import PostgresRuns
 from headrace_feedback.running.runs import Run
 
 #: The newest so many answers are compared; half a million take some tens of megabytes.
 MOST_ANSWERS = 500_000
+#: From so many on it is faster to read tables than to look things up.
+MANY_ANSWERS = 2_000
 
 
 class PostgresBooks:
@@ -55,13 +55,12 @@ class PostgresBooks:
                     rows = await connection.fetch(paired_sql.BATCHES, *_paired_row(request), closed, MOST_ANSWERS)
                 else:
                     rows = await connection.fetch(live_sql.BATCHES, *_live_row(request), closed, MOST_ANSWERS)
-        return [Batch(Tier(row["tier"]), tuple(row["sources"]), tuple(map(str, row["ids"]))) for row in rows]
+        return [Batch(Tier(row["tier"]), tuple(row["sources"]), tuple(row["ids"])) for row in rows]
 
-    async def evidence(self, request: Request, ids: Collection[str], *, clearance: Tier) -> Evidence:
+    async def evidence(self, request: Request, ids: Sequence[Any], *, clearance: Tier) -> Evidence:
         """See ports.Books."""
         async with self._database.transaction(tenant=request.tenant, clearance=clearance) as connection:
-            # The sums of a hundred thousand answers fit; without it they go through the disk.
-            await connection.execute("SET LOCAL work_mem = '64MB'")
+            await _prepare(connection, len(ids))
             with statement("SELECT scores", operation="SELECT", collection="scores"):
                 if request.run_id:
                     return await _paired_evidence(connection, request, ids)
@@ -76,28 +75,78 @@ class PostgresBooks:
         return [_figures(row) for row in rows]
 
 
-async def _live_evidence(connection: Connection, request: Request, ids: Collection[str]) -> Evidence:
-    answers = (request.tenant, [UUID(one) for one in ids], *_sides(request))
-    rows = await connection.fetch(live_sql.EVIDENCE, *answers)
-    counts = await connection.fetch(live_sql.COUNTS, *answers)
-    return Evidence(list(_live_seen(rows)), _counts(counts))
+async def _prepare(connection: Connection, count: int) -> None:
+    """Has the planner know what it cannot see: how many ids it is given. It takes them for some hundred, and would look
+    up each of a hundred thousand by itself, in four indexes."""
+    if count >= MANY_ANSWERS:
+        await connection.execute(
+            "SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)"
+        )
 
 
-def _live_seen(rows: Sequence[Any]) -> Iterator[Seen]:
-    found: dict[tuple[Key, str], dict[str, Any]] = {}
-    for row in rows:
-        found.setdefault((_key(row), row["kind"]), {})[row["side"]] = row
-    for (key, kind), sides in found.items():
-        sums = tuple(_sums(sides[side]) if side in sides else None for side in ("a", "b"))
-        yield Seen(key, kind, (sums[0], sums[1]), all(row["decides"] for row in sides.values()))
+async def _live_evidence(connection: Connection, request: Request, ids: Sequence[Any]) -> Evidence:
+    given = (request.tenant, ids)
+    answers = _answers(await connection.fetchrow(live_sql.ANSWERS, *given, *_sides(request)), len(ids))
+    seen = [one for column in told_by(answers) for one in seen_in(column, answers)]
+    # Row by row: each is one measure of all answers, and only its sums are kept.
+    async for row in connection.cursor(live_sql.SCORES, *given, prefetch=1):
+        column = Column(_key(row), _integers(row["places"]), _floats(row["values"]), row["decides"])
+        seen += seen_in(column, answers)
+    for row in await connection.fetch(live_sql.SAID, *given):
+        if (said := _said(row, answers)) is not None:
+            seen += seen_in(said, answers)
+    stale = _integers(await connection.fetchval(live_sql.STALE, *given))
+    return Evidence(seen, counts_of(answers, stale))
 
 
-def _sums(row: Any) -> Sums:
-    return Sums(*(np.array(row[name], dtype=float) for name in ("sums", "sizes", "squares")))
+def _answers(row: Any, count: int) -> Answers:
+    """The columns, in the order of the ids: rows come as they please, and what has gone since is on no side."""
+    places = _integers(row["places"])
+
+    def integers(name: str) -> Places:
+        whole = np.zeros(count, dtype=np.int64)
+        whole[places] = _integers(row[name])
+        return whole
+
+    def floats(name: str) -> Floats:
+        whole = np.full(count, np.nan)
+        whole[places] = _floats(row[name])
+        return whole
+
+    return Answers(
+        kinds=row["kinds"],
+        side=integers("side"),
+        kind=integers("kind"),
+        conversation=integers("conversation"),
+        grounding=integers("grounding"),
+        cost=floats("cost"),
+        seconds=floats("seconds"),
+    )
 
 
-async def _paired_evidence(connection: Connection, request: Request, ids: Collection[str]) -> Evidence:
+def _said(row: Any, answers: Answers) -> Column | None:
+    places, values = _integers(row["places"]), _floats(row["values"])
+    match row["kind"]:
+        case "thumb":
+            return Column(Key("thumbs"), places, (values > 0).astype(float))
+        case "rating":
+            return Column(Key("rating"), places, values)
+        case _:
+            return acted(row["detail"], places, answers) if row["detail"] in {"copied", "asked_again"} else None
+
+
+def _integers(column: bytes | None) -> Places:
+    """Postgres sends the most significant byte first."""
+    return np.frombuffer(column or b"", dtype=">i4").astype(np.int64)
+
+
+def _floats(column: bytes | None) -> Floats:
+    return np.frombuffer(column or b"", dtype=">f8").astype(np.float64)
+
+
+async def _paired_evidence(connection: Connection, request: Request, ids: Sequence[Any]) -> Evidence:
     live = [UUID(one) for one in ids if _is_uuid(one)]
+    # A case is a text, and where it is a live query too its id.
     cases = (request.tenant, request.run_id, *_arm(request.a), *_arm(request.b), list(ids), live)
     rows = await connection.fetch(paired_sql.EVIDENCE, *cases)
     counts = await connection.fetch(paired_sql.COUNTS, *cases)

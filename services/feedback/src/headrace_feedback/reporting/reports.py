@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 import numpy as np
 from headrace_privacy import Tier
@@ -64,7 +65,7 @@ class Batch:
 
     tier: Tier
     sources: tuple[str, ...]
-    ids: tuple[str, ...] = field(repr=False)
+    ids: tuple[UUID | str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
