@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import pytest
 from headrace.feedback.v1 import runs_pb2
+from headrace.feedback.v1.datasets_pb2 import SPLIT_TEST, SPLIT_TRAIN, Dataset, DatasetRow, ImportDatasetRequest
+from headrace.feedback.v1.datasets_pb2_grpc import DatasetServiceStub
 from headrace.feedback.v1.reports_pb2 import Side
 from headrace.query.v1.answer_pb2 import Versioned
 from headrace.query.v1.query_pb2 import TRIAL_SETTING_CLOSED_BOOK, TRIAL_SETTING_UNSPECIFIED, TRIAL_SETTING_ZERO_SHOT
@@ -102,6 +104,40 @@ async def test_a_deleted_document_makes_answers_stale_and_they_can_be_asked_agai
         assert 1 <= run.answered == run.cases <= len(asked)
     finally:
         await put_topics(client)
+
+
+async def test_a_dataset_is_asked_of_a_variant_with_and_without_passages(stack: Any, client: Client) -> None:
+    assert client, "the documents are there"
+    own = find_credentials(environ, stack.endpoints, role="developer")
+    async with Client.connect(stack.endpoints, credentials=own) as developer:
+        snapshot = await imported(developer)
+        settings = (TRIAL_SETTING_CLOSED_BOOK, TRIAL_SETTING_UNSPECIFIED)
+        request = replay([], *settings)
+        request.dataset_id = snapshot.name
+        run = await ended(developer, await developer.start_run(request))
+        assert (run.state, run.dataset_id, run.cases) == (runs_pb2.RUN_STATE_DONE, snapshot.dataset_id, 2)
+        assert (run.answered, run.failed) == (4, 0)
+        async with asyncio.timeout(120):
+            while (run := await developer.get_run(run.run_id, tenant="demo")).evaluated < run.answered:
+                await asyncio.sleep(0.5)
+        compared = await developer.compare_run(run, *map(side_of, run.arms))
+    assert {"key_facts", "latency"} <= {line.measure for line in compared if line.b.answers == 2}
+
+
+async def imported(developer: Client) -> Dataset:
+    """Two rows with known answers, held out, and one to learn from."""
+    facts = {"What does the nonlocal statement do?": "enclosing", "What does the pass statement do?": "null|nothing"}
+    rows = [
+        DatasetRow(question=question, answer=f"See {fact}.", key_facts=[fact], split=SPLIT_TEST)
+        for question, fact in facts.items()
+    ]
+    rows.append(DatasetRow(question="What is a lambda expression?", answer="A function.", split=SPLIT_TRAIN))
+    callee = developer._channels.callee("feedback", "headrace.feedback.v1.DatasetService")
+    # Rows are classified as words of the product that the series is named after, and the policy knows this one.
+    request = ImportDatasetRequest(tenant="demo", name="docs-search", rows=rows, declared_tier=1)
+    stub = DatasetServiceStub(callee.channel)
+    response = await callee.unary(stub.ImportDataset, request, name="ImportDataset", timeout=60)
+    return response.dataset
 
 
 async def stale_of(client: Client) -> dict[str, set[tuple[str, bool]]]:
