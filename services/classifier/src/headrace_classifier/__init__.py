@@ -1,6 +1,7 @@
 """The privacy-tier classifier: decides the tier of every query and document, and masks its secrets.
 
-Owns      the schema `classifier`: data keys, grants and their ends, the audit log, decisions on tiers, dictionaries, erasures
+Owns      the schema `classifier`: data keys, grants and their ends, the audit log, decisions on tiers, dictionaries,
+          erasures
 Consumes  query.accepted, document.accepted, erasure.applied, erasure.verified, erasure.requested, erasure.verifying,
           routing.changed
 Emits     query.classified, document.classified, grant.ended, every erasure.*

@@ -4,46 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from headrace_client.cli.console import notice, notices, say, say_json, say_table
+import typer
+from headrace_client.cli.console import say, say_json, say_table
 from headrace_client.cli.options import JsonOption
 from headrace_client.cli.tracing import traced
 from headrace_client.client import Client
 from headrace_client.endpoints import Endpoints, read_endpoints
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace_embedded import measuring, state
 from headrace_embedded.cli import up
+from headrace_embedded.cli.demo_variants import compare_prompts
 from headrace_embedded.cli.running import DONE, FAILED, run
+from headrace_embedded.cli.telling import bar, headline, quiet_libraries
 from headrace_embedded.demo import corpus, tour
-from headrace_embedded.demo.tour import BY_CALL, Advance
+from headrace_embedded.demo.tour import BY_CALL
 from headrace_embedded.errors import NotReady
 
 
-def demo(as_json: JsonOption = False) -> None:
+class TourWord(StrEnum):
+    """Which tour."""
+
+    BASICS = "basics"
+    VARIANTS = "variants"
+
+
+def demo(
+    which: Annotated[
+        TourWord,
+        typer.Argument(metavar="basics|variants", help="The way of a question, or two prompts compared."),
+    ] = TourWord.BASICS,
+    *,
+    as_json: JsonOption = False,
+) -> None:
     """Take a tour: bring everything up, load Python's language reference, publish, ask, trace, judge, erase, and
     reconcile.
 
+    `headrace demo variants` puts two prompts on the same questions instead, and ends with a report on which is better.
     Leaves nothing running, unless Headrace was up before. With --json the tour itself goes to standard error.
     """
-    _quiet_libraries()
-    run(lambda: _demo(quiet=as_json))
+    quiet_libraries()
+    if which is TourWord.VARIANTS:
+        run(lambda: compare_prompts(quiet=as_json))
+    else:
+        run(lambda: _demo(quiet=as_json))
 
 
 def _demo(*, quiet: bool) -> int:
     home = state.find_home(os.environ, Path.cwd())
     was_running = state.is_running(home)
     began = time.monotonic()
-    _headline("Bringing up Kafka, PostgreSQL and the services")
+    headline("Bringing up Kafka, PostgreSQL and the services")
     bus = up.bring_up(home, {}).bus
     up_in = time.monotonic() - began
     try:
@@ -60,7 +78,7 @@ def _demo(*, quiet: bool) -> int:
 
 
 def _end(home: Path) -> list[int]:
-    _headline("Taking everything down")
+    headline("Taking everything down")
     return up.take_down(home).remaining
 
 
@@ -77,20 +95,20 @@ async def _tour(endpoints: Endpoints, *, bus: str) -> dict[str, Any]:
 
 async def _steps(endpoints: Endpoints, client: Client, *, bus: str) -> dict[str, Any]:
     reference = corpus.reference()
-    _headline(f"Loading Python's language reference, {len(reference)} documents, as the source {corpus.SOURCE}")
+    headline(f"Loading Python's language reference, {len(reference)} documents, as the source {corpus.SOURCE}")
     began = time.monotonic()
-    with _bar(len(reference)) as advance:
+    with bar("Documents", len(reference)) as advance:
         outcomes = await tour.put_documents(client, reference, advance)
     say(_loaded(outcomes, seconds=time.monotonic() - began))
-    _headline("Publishing questions as a product does, on plain aiokafka, and reading the answers off the bus")
+    headline("Publishing questions as a product does, on plain aiokafka, and reading the answers off the bus")
     published = await tour.publish_as_a_product(endpoints, say)
     asked = [await _ask(client, question) for question in BY_CALL]
-    _headline("Where the time of the first question went")
+    headline("Where the time of the first question went")
     spans = await tour.draw_trace(client, asked[0], say)
-    _headline("Saying that its answer was good")
+    headline("Saying that its answer was good")
     say(f"Recorded the thumb as {await tour.thumb_up(client, asked[0])}.")
     facts = await _erased(client, bus=bus)
-    _headline("Closing the books")
+    headline("Closing the books")
     report = await tour.close_the_books(endpoints, client)
     for name, count in report.counts.items():
         say(f"{name:<32} {count:>6,}")
@@ -110,7 +128,7 @@ async def _erased(client: Client, *, bus: str) -> dict[str, Any]:
     subject = BY_CALL[-1].subject
     if bus == "mock":
         return {}  # a bus in memory cannot trim its topics, so the erasure would wait for ever
-    _headline(f"Erasing {subject}, who asked the last question, and reading back what is left")
+    headline(f"Erasing {subject}, who asked the last question, and reading back what is left")
     erasure = await tour.erase_the_asker(client, subject)
     say(*erasure.receipt_text.splitlines())
     return {"erasure": erasure.erasure_id}
@@ -125,7 +143,7 @@ def _verdict(agrees: bool, *, bus: str) -> str:
 
 
 async def _ask(client: Client, question: tour.Question) -> tour.Asked:
-    _headline(f"{question.why}. Asking over gRPC")
+    headline(f"{question.why}. Asking over gRPC")
     say(f"? {question.text}")
     tier, masked = await tour.classify(client, question)
     if masked != question.text:
@@ -139,36 +157,8 @@ def _loaded(outcomes: dict[str, int], *, seconds: float) -> str:
     return f"{', '.join(counts)}: {outcomes['chunks']:,} chunks in the index, in {seconds:.1f} s."
 
 
-@dataclass
-class _Counted:
-    done: int = 0
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Advance]:
-    console = notices()
-    if not console.is_terminal:
-        counted = _Counted()
-
-        def count() -> None:
-            counted.done += 1
-            if counted.done % 20 == 0 or counted.done == total:
-                notice(f"  {counted.done} of {total}")
-
-        yield count
-        return
-    columns = (TextColumn("  Documents"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _headline(words: str) -> None:
-    notice("", f"── {words}", style="bold")
-
-
 def _sum_up(facts: dict[str, Any], *, was_running: bool) -> None:
-    _headline("Summary")
+    headline("Summary")
     columns = ["Question", "Tier", "Grounding", "ms", "Trace"]
     say_table(columns, [_row(question) for question in facts["questions"]])
     say(
@@ -188,8 +178,3 @@ def _sum_up(facts: dict[str, Any], *, was_running: bool) -> None:
 def _row(question: dict[str, Any]) -> list[str]:
     text = question["text"] if len(question["text"]) <= 50 else f"{question['text'][:49]}…"
     return [text, question["tier"], question["grounding"], f"{question['total_ms']:,.0f}", question["trace_id"]]
-
-
-def _quiet_libraries() -> None:
-    for library in ("aiokafka", "asyncio", "opentelemetry", "grpc"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
