@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from headrace import topics
 from headrace.feedback.v1 import datasets_pb2
 from headrace.feedback.v1.datasets_pb2 import Dataset, DatasetQuery, DatasetRow
+from headrace.privacy.v1.approvals_pb2 import GrantEnded
+from headrace.privacy.v1.erasure_pb2 import (
+    ErasureApplied,
+    ErasureRequested,
+    ErasureScope,
+    ErasureVerified,
+    ErasureVerifying,
+)
 from headrace.privacy.v1.privacy_pb2 import Purpose as WirePurpose
 from headrace_database import Database
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
@@ -33,6 +42,7 @@ from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.policy_file import read_policy
 from headrace_stream import Ledger
 from headrace_stream.erasing import Eraser
+from headrace_stream.memory import delivered
 
 from services.feedback.tests.makers import (
     ANSWER,
@@ -46,7 +56,6 @@ from services.feedback.tests.makers import (
 )
 
 CONTEXT: Any = None
-DORA = Principal("developer", "demo", "dora")
 EVALUATE, TRAIN = WirePurpose.PURPOSE_EVALUATE, WirePurpose.PURPOSE_TRAIN
 LATER = NOW + timedelta(days=1)
 
@@ -91,7 +100,7 @@ class DatasetHouse:
         self.room = ReadingRoom(
             self.ledger, _books_on, self.shelf, self.authorizer, policy, self.vault, self.passages, batch=2
         )
-        self.desk = Desk(site, library, self.room, self.classifier, lambda: self.by, uuid4, lambda: self.moment)
+        self.desk = Desk(site, library, self.room, self.classifier, lambda: self.by, uuid4, self.tick)
         self.servicer = DatasetServicer(self.desk)
         self.consumers = DatasetConsumers(library)
         self._log = Consumers(
@@ -103,6 +112,11 @@ class DatasetHouse:
         self.files = DatasetFiles(library)
         holdings = LogHoldings(database, NoBus(), (DatasetPart(),), (self.files,))  # type: ignore[arg-type]
         self.eraser = Eraser("feedback", self.ledger, self.vault, holdings, lambda: LATER)
+
+    def tick(self) -> datetime:
+        """The time, a second after the one before."""
+        self.moment += timedelta(seconds=1)
+        return self.moment
 
     async def answered(self, question: str = "What is a headrace?", **changes: Any) -> UUID:
         """An answer comes over the bus as inference seals it."""
@@ -121,7 +135,10 @@ class DatasetHouse:
         return query_id
 
     async def judged(self, query_id: UUID, **changes: Any) -> None:
-        await self._log.on_feedback(delivery(feedback(self.tenant, queryId=str(query_id), **changes), FEEDBACK))
+        """Somebody judges, a second after the one before."""
+        message = feedback(self.tenant, queryId=str(query_id), **changes)
+        arrived = delivered(message, FEEDBACK, service="feedback", event_id=uuid4(), received_at=self.tick())
+        await self._log.on_feedback(arrived)
 
     async def build(self, *, name: str = "support", seed: int = 1, **query: Any) -> Dataset:
         """Builds, and returns the snapshot."""
@@ -158,8 +175,31 @@ class DatasetHouse:
         """Every file of every snapshot."""
         return b"\n".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
 
-    async def now(self) -> datetime:
-        return self.moment
+    async def end_grant(self, grant_id: str) -> None:
+        """The classifier says that a grant has ended."""
+        message = GrantEnded(grant_id=grant_id, tenant=self.tenant)
+        await self.consumers.on_grant_ended(delivery(message, topics.GRANT_ENDED))
+
+    async def erase(self, **what: Any) -> dict[str, int]:
+        """Erases, twice as after a crash; returns what went of each store."""
+        self.erasure_id = str(uuid4())
+        self.request = ErasureRequested(
+            erasure_id=self.erasure_id, scope=ErasureScope(tenant=self.tenant, **what), round=1
+        )
+        self.request.requested_at.FromDatetime(LATER - timedelta(hours=1))
+        arrived = delivery(self.request, topics.ERASURE_REQUESTED)
+        for _ in range(2):
+            await self.eraser.apply(topics.ERASURE_APPLIED, arrived)
+        (said,) = await self.told("erasure.applied")
+        return {store.store: store.records for store in ErasureApplied.FromString(said).stores}
+
+    async def verify(self) -> dict[str, int]:
+        """Reads back; returns what is left."""
+        message = ErasureVerifying(erasure_id=self.erasure_id, scope=self.request.scope, round=1)
+        message.requested_at.CopyFrom(self.request.requested_at)
+        await self.eraser.verify(topics.ERASURE_VERIFIED, delivery(message, topics.ERASURE_VERIFYING))
+        (said,) = await self.told("erasure.verified")
+        return {store.store: store.records for store in ErasureVerified.FromString(said).stores if store.records}
 
 
 def _books_on(unit: Any) -> PostgresBooks:
