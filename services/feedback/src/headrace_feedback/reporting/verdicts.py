@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from headrace_statistics import Comparison, Winner, decide, decide_all, sentence
 
+from headrace_feedback.interaction import OTHER_KIND
 from headrace_feedback.reporting.contrasts import contrast_of, estimate_of, is_clustered_thin, sides_of
 from headrace_feedback.reporting.measures import Ground, Measure, is_wanted, measure_of, rank
 from headrace_feedback.reporting.reports import (
@@ -47,7 +48,7 @@ class _Slices(NamedTuple):
 
 def report(request: Request, evidence: Evidence, left_out: Sequence[LeftOut] = ()) -> Report:
     """Compares. Kinds are corrected for each other, measure by measure; all together stands by itself."""
-    chosen = list(_newest(request, evidence.seen))
+    chosen = list(_newest(request, [one for one in evidence.seen if one.kind in _kinds(request, evidence)]))
     slices = sorted(_by_measure(chosen), key=lambda each: rank(each.measure))
     lines = [line for each in slices for line in _lines(each, request)]
     places = {each.measure.name: place for place, each in enumerate(slices)}
@@ -55,6 +56,14 @@ def report(request: Request, evidence: Evidence, left_out: Sequence[LeftOut] = (
     whole = evidence.counts.get(request.kind, Counts(request.kind, 0, 0))
     notes = list(_notes(request, evidence, chosen, lines, left_out))
     return Report(lines, whole, _verdict([line for line in lines if line.kind == request.kind], whole), notes)
+
+
+def _kinds(request: Request, evidence: Evidence) -> set[str]:
+    """Those that are reported: all together and each; not each where there are none but the rest that has no kind."""
+    if request.kind:
+        return {request.kind}
+    kinds = set(evidence.counts) | {one.kind for one in evidence.seen}
+    return {""} if kinds <= {"", OTHER_KIND} else kinds | {""}
 
 
 def _newest(request: Request, seen: Sequence[Seen]) -> Iterator[Seen]:
