@@ -126,6 +126,8 @@ def _check_lists(query: DatasetQuery) -> Iterator[Violation]:
             yield Violation(f"query.{field}", "out_of_range", f"At most {SOURCES}.")
         if any(not 0 < len(name) <= SUBJECT_CHARACTERS or "\0" in name for name in names):
             yield Violation(f"query.{field}", "malformed", f"Each has 1 to {SUBJECT_CHARACTERS} characters, none NUL.")
+    if query.document_sources:
+        yield Violation("query.document_sources", "unsupported", "Rows of documents cannot be built yet.")
     if any(not 0 < len(name) <= SUBJECT_CHARACTERS for name in query.without_subjects):
         yield Violation("query.without_subjects", "malformed", f"Each has 1 to {SUBJECT_CHARACTERS} characters.")
     for place, bound in enumerate(query.scores):
