@@ -106,12 +106,12 @@ class SomeClassifier:
         self.products: list[str] = []
         self.is_down = False
 
-    async def classify(self, text: Text, *, tenant: str, product: str) -> Text:
+    async def classify(self, text: Text, *, tenant: str, product: str, declared: Tier | None = None) -> Text:
         if self.is_down:
             raise Unavailable("the classifier")
         self.products.append(product)
         found = "hunter2" in text.reveal()
-        tier = Tier.TIER_2 if found or not product else Tier.PUBLIC
+        tier = Tier.TIER_2 if found or not (product or declared) else max(declared or Tier.PUBLIC, Tier.PUBLIC)
         return Text(text.reveal().replace("hunter2", "[secret:password]"), tier)
 
 

@@ -75,8 +75,9 @@ class Reader(Protocol):
 class Classifier(Protocol):
     """What masks secrets and knows the tier of a text."""
 
-    async def classify(self, text: Text, *, tenant: str, product: str) -> Text:
-        """The text masked, with its tier. `product`: whose text it is, empty when unknown. Raises Unavailable."""
+    async def classify(self, text: Text, *, tenant: str, product: str, declared: Tier | None = None) -> Text:
+        """The text masked, with its tier. `product`: whose text it is, empty when unknown. declared: what somebody
+        vouches for, where they may. Raises Unavailable."""
 
 
 class Keeper(Protocol):

@@ -33,9 +33,14 @@ class RemoteClassifier:
         self._privacy: PrivacyServiceAsyncStub = PrivacyServiceStub(channel)
         self._approvals: ApprovalServiceAsyncStub = ApprovalServiceStub(channel)
 
-    async def classify(self, text: Text, *, tenant: str, product: str) -> Text:
+    async def classify(self, text: Text, *, tenant: str, product: str, declared: Tier | None = None) -> Text:
         """The text masked, with its tier."""
-        request = service_pb2.ClassifyRequest(tenant=tenant, text=text.reveal(), product=product)
+        request = service_pb2.ClassifyRequest(
+            tenant=tenant,
+            text=text.reveal(),
+            product=product,
+            declared_tier=privacy_pb2.Tier.ValueType(int(declared or 0)),
+        )
         with _failures():
             response = await self._privacy.Classify(request, timeout=CALL_SECONDS)
         return Text(response.masked_text, Tier.of(response.tier))

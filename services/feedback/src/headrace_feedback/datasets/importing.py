@@ -60,20 +60,24 @@ class Import:
 
     async def _classify(self, row: DatasetRow) -> Classified:
         """All of a row's words are one row's: they are masked one by one, and the strictest tier is the row's."""
-        masked = DatasetRow(unanswerable=row.unanswerable)
-        found = [masked_question := await self._masked(row.question), masked_answer := await self._masked(row.answer)]
+        masked = DatasetRow(documents=row.documents, unanswerable=row.unanswerable)
+        declared = self._declared(row)
+        found = [
+            masked_question := await self._masked(row.question, declared),
+            masked_answer := await self._masked(row.answer, declared),
+        ]
         masked.question, masked.answer = masked_question.reveal(), masked_answer.reveal()
         for fact in row.key_facts:
-            found.append(text := await self._masked(fact))
+            found.append(text := await self._masked(fact, declared))
             masked.key_facts.append(text.reveal())
-        return Classified(masked, max(self._declared(row), *(text.tier for text in found)))
+        return Classified(masked, max(declared, *(text.tier for text in found)))
 
-    async def _masked(self, text: str) -> Text:
+    async def _masked(self, text: str, declared: Tier) -> Text:
         if not text.strip():
             return Text(text, Tier.PUBLIC)
         async with self._gate:
             return await self._classifier.classify(
-                Text(text, Tier.TIER_2), tenant=self._request.tenant, product=self._request.name
+                Text(text, Tier.TIER_2), tenant=self._request.tenant, product=self._request.name, declared=declared
             )
 
     def _declared(self, row: DatasetRow) -> Tier:

@@ -130,6 +130,7 @@ class Taker:
         content = DatasetRow(
             question=open_text(one.answer.question, opener),
             answer=open_text(one.correction if is_corrected else one.answer.text, opener),
+            documents=candidate.cited,
             unanswerable=candidate.grounding in REFUSALS and not is_corrected,
         )
         row = Row(
