@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from headrace.feedback.v1.reports_pb2 import PromptFigures
 from headrace.inference.v1.prompts_pb2 import Prompt
 
 from headrace_client.cli.console import notice, say, say_json, say_table
 from headrace_client.cli.governance import connected, json_moment, moment
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
+from headrace_client.cli.prompt_figures import figure_cells, figures_json
 from headrace_client.cli.prompt_files import prompt_text, read_prompt
 from headrace_client.cli.running import DONE, run
 from headrace_client.client import Client
+from headrace_client.errors import Denied, NotConfigured, TimedOut, Unavailable, Unreachable
 
 prompts = typer.Typer(
     no_args_is_help=True,
@@ -59,7 +62,10 @@ def list_(
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the newest version of each prompt, or every version of one."""
+    """List the newest version of each prompt, or every version of one, with what it came to in live traffic.
+
+    The figures are of answers that you may evaluate without a grant; headrace report compares variants.
+    """
     run(_list(name, tenant=tenant, person=person, stated=endpoints, as_json=as_json))
 
 
@@ -149,11 +155,12 @@ async def _put(prompt: Prompt, *, tenant: str, person: str, stated: str, as_json
 async def _list(name: str, *, tenant: str, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
         found = await client.prompts(tenant=tenant, name=name)
+        figures = await _figures(client, tenant=tenant, name=name) if found else {}
     if as_json:
         for prompt in found:
-            say_json(prompt_json(prompt))
+            say_json({**prompt_json(prompt), "figures": figures_json(figures.get(_which(prompt)))})
     elif found:
-        say_table(["Prompt", "Version", "Labels", "Stored (UTC)", "By", "Note"], [_row(prompt) for prompt in found])
+        say_table(_COLUMNS, [[*_row(prompt), *figure_cells(figures.get(_which(prompt)))] for prompt in found])
     else:
         say(f"{tenant} has no prompt {name}.")
     return DONE
@@ -221,6 +228,26 @@ def difference(old: Prompt, new: Prompt) -> list[str]:
             prompt_text(old).splitlines(), prompt_text(new).splitlines(), _title(old), _title(new), lineterm="", n=2
         )
     )
+
+
+_COLUMNS = [
+    *("Prompt", "Version", "Labels", "Stored (UTC)", "By", "Note"),
+    *("Answers", "Grounded", "Refused", "Thumbs up"),
+]
+
+
+async def _figures(client: Client, *, tenant: str, name: str) -> dict[tuple[str, str], PromptFigures]:
+    """What each version came to; where nobody can say, the list is worth having without it."""
+    try:
+        found = await client.prompt_figures(tenant=tenant, name=name)
+    except (NotConfigured, Unreachable, Unavailable, TimedOut, Denied) as missing:
+        notice(f"What they came to is not to be had: {missing}", style="yellow")
+        return {}
+    return {(one.prompt.name, one.prompt.version): one for one in found}
+
+
+def _which(prompt: Prompt) -> tuple[str, str]:
+    return prompt.name, str(prompt.version)
 
 
 def _title(prompt: Prompt) -> str:
