@@ -97,7 +97,7 @@ def without_near_duplicates(
 ) -> set[int]:
     """Returns the places of those that stay: in this order each that is not so alike to one that stays already."""
     bands, rows = bands_for(threshold)
-    keys = _band_keys(signatures(shingles, seed=seed), bands, rows)
+    found = signatures(shingles, seed=seed)
     buckets: list[dict[bytes, list[int]]] = [{} for _ in range(bands)]
     exact: set[bytes] = set()
     kept: set[int] = set()
@@ -105,7 +105,7 @@ def without_near_duplicates(
         same = shingles[place].tobytes()
         if same in exact:
             continue
-        mine = keys[place]
+        mine = _band_keys(found[place], bands, rows)
         if _has_alike(place, mine, buckets, shingles, threshold):
             continue
         kept.add(place)
@@ -115,10 +115,9 @@ def without_near_duplicates(
     return kept
 
 
-def _band_keys(found: NDArray[np.uint32], bands: int, rows: int) -> list[list[bytes]]:
-    width = rows * found.itemsize
-    packed = [row.tobytes() for row in found[:, : bands * rows]]
-    return [[row[start : start + width] for start in range(0, bands * width, width)] for row in packed]
+def _band_keys(signature: NDArray[np.uint32], bands: int, rows: int) -> list[bytes]:
+    packed, width = signature.tobytes(), rows * signature.itemsize
+    return [packed[start : start + width] for start in range(0, bands * width, width)]
 
 
 def _has_alike(
