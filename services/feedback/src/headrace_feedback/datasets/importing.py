@@ -109,7 +109,8 @@ class Import:
         snapshot = replace(
             describe(order, rows, (), by=self._by, policy=self._site.policy, now=now),
             dataset_id=id_of(manifest),
-            card=card_of(rows, vocabulary=len(different), words=words),
+            # Nobody answered them at any time.
+            card=replace(card_of(rows, vocabulary=len(different), words=words), earliest=None, latest=None),
             data_sha256=sha256_of(folder / DATA),
         )
         write_words(folder, manifest, snapshot)
