@@ -17,7 +17,7 @@ from headrace_feedback.evaluating.judging import Calibration, Judge
 from headrace_feedback.evaluating.measuring import Score, Scored, Subject
 from headrace_feedback.evaluating.pairs import PairScore
 from headrace_feedback.evaluating.ports import Corrected, Labelled
-from headrace_feedback.evaluating.tasks import Held, Sampling, Task
+from headrace_feedback.evaluating.tasks import SUSPECTED_FROM, Held, Sampling, Task
 from headrace_feedback.interaction import Versioned
 from headrace_feedback.reviewing.criteria import Rubric
 
@@ -44,7 +44,9 @@ class MemoryQueue:
     async def claim(self, holder: UUID, *, seconds: float, most: int) -> Sequence[Held]:
         """See ports.Queue."""
         now = self.clock()
-        due = sorted((row for row in self.rows.values() if row.due <= now), key=lambda row: row.due)[:most]
+        waiting = sorted((row for row in self.rows.values() if row.due <= now), key=lambda row: row.due)
+        fresh = [row for row in waiting if row.attempts < SUSPECTED_FROM][:most]
+        due = fresh or sorted(waiting, key=lambda row: row.attempts)[:1]
         for row in due:
             row.holder, row.due, row.attempts = holder, now + seconds, row.attempts + 1
         return [Held(row.task, row.attempts) for row in due]

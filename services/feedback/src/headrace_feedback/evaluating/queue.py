@@ -12,7 +12,7 @@ from uuid import UUID
 from headrace_database import Connection
 from headrace_stream import Unit
 
-from headrace_feedback.evaluating.tasks import Depth, Held, Sampling, Task, live_task
+from headrace_feedback.evaluating.tasks import SUSPECTED_FROM, Depth, Held, Sampling, Task, live_task
 from headrace_feedback.interaction import Interaction
 
 _PUT = """
@@ -20,10 +20,17 @@ _PUT = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
 """
 # The clock is the server's, so that instances whose clocks differ agree on whose a task is.
+# What was begun in vain before comes last and by itself, the least tried first: in a batch it would count against all.
 _CLAIM = """
-    WITH next AS (
-        SELECT tenant, task_id FROM evaluation_tasks WHERE due_at <= now()
+    WITH fresh AS (
+        SELECT tenant, task_id FROM evaluation_tasks WHERE due_at <= now() AND attempts < $4
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ), suspected AS (
+        SELECT tenant, task_id FROM evaluation_tasks
+        WHERE due_at <= now() AND attempts >= $4 AND NOT EXISTS (SELECT FROM fresh)
+        ORDER BY attempts, due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ), next AS (
+        SELECT * FROM fresh UNION ALL SELECT * FROM suspected
     )
     UPDATE evaluation_tasks t
     SET holder = $1, due_at = now() + make_interval(secs => $2), attempts = t.attempts + 1
@@ -85,7 +92,7 @@ class PostgresQueue:
 
     async def claim(self, holder: UUID, *, seconds: float, most: int) -> Sequence[Held]:
         """See ports.Queue."""
-        return [_held(row) for row in await self._connection.fetch(_CLAIM, holder, seconds, most)]
+        return [_held(row) for row in await self._connection.fetch(_CLAIM, holder, seconds, most, SUSPECTED_FROM)]
 
     async def renew(self, holder: UUID, tasks: Sequence[Task], *, seconds: float) -> None:
         """See ports.Queue."""

@@ -11,6 +11,9 @@ from headrace_feedback.evaluating.sampling import drawn
 # The namespace of tasks' ids: whoever has the parts can make the id again.
 _TASKS = UUID("2f0a4c63-7b55-5d0f-9a0e-6b7a5a1f4c18")
 
+#: After so many attempts in vain a task is taken after all others, and by itself: it may be what ends the process.
+SUSPECTED_FROM = 2
+
 
 class Depth(IntEnum):
     """How far an answer is looked into. COUNTS needs none of its words, and nobody's leave."""

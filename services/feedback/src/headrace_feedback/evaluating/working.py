@@ -48,8 +48,6 @@ WORKERS = 2
 LOOK_SECONDS = 1.0
 #: A task that failed by itself waits 5, 10, 20 and 40 seconds; then it is given up.
 MOST_ATTEMPTS = 5
-#: After so many attempts in vain a task is measured after the others of its batch, and by itself.
-SUSPECTED_FROM = 2
 FAILED_SECONDS = 5.0
 #: With a dependency down: 1, 2, 4, … seconds, at most a minute.
 LONGEST_WAIT = 60.0
@@ -371,8 +369,8 @@ class Material:
         return "erased" if self.leave is not None and self.leave.allowed else "not_allowed"
 
 
-#: The task alone where it is suspected, whether words are wanted, whether judges are, the strictest tier, the sources.
-_Group = tuple[str, bool, bool, int, tuple[str, ...]]
+#: Whether words are wanted, whether judges are, the strictest tier, the sources.
+_Group = tuple[bool, bool, int, tuple[str, ...]]
 
 
 def _by_tenant(batch: Iterable[Held]) -> dict[str, list[Held]]:
@@ -384,8 +382,7 @@ def _by_tenant(batch: Iterable[Held]) -> dict[str, list[Held]]:
 
 def _grouped(batch: Iterable[Held], subjects: Mapping[UUID, Subject]) -> list[list[Held]]:
     """Tasks by the tier and the sources of what they would read. First those of counts alone, then those that judges
-    look at: a neighbour that is down, or slow, holds up only what needs it. Last, and each by itself, what was begun
-    in vain before: it may be what ends the process."""
+    look at: a neighbour that is down, or slow, holds up only what needs it."""
     groups: dict[_Group, list[Held]] = {}
     for held in batch:
         groups.setdefault(_group_of(held, subjects), []).append(held)
@@ -393,12 +390,11 @@ def _grouped(batch: Iterable[Held], subjects: Mapping[UUID, Subject]) -> list[li
 
 
 def _group_of(held: Held, subjects: Mapping[UUID, Subject]) -> _Group:
-    suspected = str(held.task.task_id) if held.attempts > SUSPECTED_FROM else ""
     if not _wants_words(held, subjects):
-        return (suspected, False, False, 0, ())
+        return (False, False, 0, ())
     found = [subjects[identity] for identity in _ids(held.task)]
     sources = tuple(sorted({name for one in found for name in one.sources}))
-    return (suspected, True, bool(held.task.judges), int(max(one.tier for one in found)), sources)
+    return (True, bool(held.task.judges), int(max(one.tier for one in found)), sources)
 
 
 def _wants_words(held: Held, subjects: Mapping[UUID, Subject]) -> bool:
