@@ -137,7 +137,9 @@ async def _measure(client: Client, variants: Sequence[VariantReference], facts: 
             done = run.answered + run.failed
     if run.state != RUN_STATE_DONE:
         raise NotReady(f"the run {run.run_id} ended as {run.state}: {run.failure}")
-    await contest.wait_for_scores(client, run)
+    headline("Scoring them; the judge reads each pair both ways round")
+    with bar("Scores", total := await contest.waiting(client)) as advance:
+        await contest.measured(client, total, advance)
     return run
 
 

@@ -175,16 +175,23 @@ async def measure(
     return await client.start_run(request)
 
 
-async def wait_for_scores(client: Client, run: Run) -> None:
-    """Waits until every answer of a run is measured. Raises TimeoutError."""
-    async with asyncio.timeout(ANSWER_S):
-        while await _unmeasured(client, run):  # noqa: ASYNC110 - tells nobody
-            await asyncio.sleep(1.0)
+async def waiting(client: Client) -> int:
+    """How many answers, and pairs for the judge, are still to be measured."""
+    return (await client.evaluation(tenant=TENANT)).waiting
 
 
-async def _unmeasured(client: Client, run: Run) -> int:
-    stands = await client.get_run(run.run_id, tenant=TENANT)
-    return stands.answered - stands.evaluated
+async def measured(client: Client, total: int, advance: Advance) -> None:
+    """Waits until nothing is left to measure; `total` is what was. Raises NotReady when nothing goes on."""
+    left, since = total, 0.0
+    while left:
+        await asyncio.sleep(1.0)
+        now = await waiting(client)
+        for _ in range(left - now):
+            advance()
+        since = 0.0 if now < left else since + 1.0
+        left = min(left, now)
+        if since > ANSWER_S:
+            raise NotReady(f"{left} answers were not measured within {ANSWER_S:.0f} s")
 
 
 def over_live(variants: Sequence[VariantReference]) -> CompareRequest:
