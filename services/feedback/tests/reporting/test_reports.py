@@ -225,6 +225,7 @@ async def test_a_judges_wins_are_counted_whichever_was_shown_as_a(house: House) 
         "tango",
     )
     assert response.verdict.startswith("By wins as fair judges correct (a calibrated judge), B is better")
+    assert any(note.startswith("wins:fair:correct: B's answers are ") for note in response.notes)
     swapped = line_of(await house.compare("shorter", "default", run_id=run_id), "wins:fair:correct")
     assert swapped.better == "a"
 

@@ -11,7 +11,7 @@ import pytest
 from headrace_feedback.interaction import Versioned
 from headrace_feedback.reporting.contrasts import MANY_GROUPS, contrast_of, summed
 from headrace_feedback.reporting.measures import KNOWN, Ground, Key, measure_of, rank
-from headrace_feedback.reporting.reports import Counts, Evidence, LeftOut, Paired, Report, Request, Seen, Side
+from headrace_feedback.reporting.reports import Counts, Evidence, LeftOut, Lengths, Paired, Report, Request, Seen, Side
 from headrace_feedback.reporting.verdicts import report
 from headrace_privacy import Tier
 from headrace_statistics import Interval, decide
@@ -124,6 +124,20 @@ def test_wins_and_losses_are_counted_as_tango_does_and_conversations_are_minded_
     assert line.a.value == pytest.approx(1 - line.b.value)
     groups = np.arange(70) // 2
     assert reported(replace(wins, seen=Paired(a, b, groups))).lines[0].method == "bca_bootstrap"
+
+
+def test_what_length_does_to_a_judge_is_told() -> None:
+    """A judge that prefers whatever is longer, and B is longer: at equal length nothing is left of B's wins."""
+    source = np.random.default_rng(9)
+    extra = source.normal(200, 200, 200)
+    likes = (source.random(200) < 1 / (1 + np.exp(-extra / 100))).astype(float)
+    key = Key("wins:fair", "1", "quality", 1, "correct")
+    seen = Seen(key, "", Paired(1 - likes, likes, np.arange(200)))
+    made = report(REQUEST, Evidence([seen], {"": Counts("", 200, 200, 200)}, [Lengths(key, likes, extra)]))
+    assert made.lines[0].better == "b"
+    (note,) = [note for note in made.notes if "at equal length" in note]
+    share = int(note.partition("would win ")[2].partition(" %")[0])
+    assert 35 < share < 65 < 100 * made.lines[0].b.value
 
 
 def test_of_times_the_median_counts_and_less_is_better() -> None:

@@ -129,6 +129,24 @@ EVIDENCE = f"""
     FROM measured GROUP BY GROUPING SETS (({_WHOSE}, kind), ({_WHOSE})) ORDER BY {_WHOSE}, kind
 """
 
+_LENGTHS = """
+    SELECT 'wins:' || s.judge AS evaluator, s.version::text AS version, s.rubric, s.rubric_version, s.criterion,
+        p.kind, {preference} AS preference, ({longer} - {shorter})::float8 AS extra
+    FROM pair_scores s JOIN pairs p ON s.case_id = p.case_id AND s.arm_a = p.{first} AND s.arm_b = p.{second}
+    WHERE s.tenant = $1 AND s.run_id = $2
+"""
+_STRAIGHT = {"preference": "s.preference", "longer": "s.length_b", "shorter": "s.length_a"}
+_TURNED = {"preference": "1 - s.preference", "longer": "s.length_a", "shorter": "s.length_b"}
+
+#: For each judge how far it prefers B, and by how much B's answer is longer, in characters.
+LENGTHS = f"""
+    WITH {_PAIRS}, judged AS (
+        {_LENGTHS.format(**_STRAIGHT, first="id_a", second="id_b")}
+        UNION ALL {_LENGTHS.format(**_TURNED, first="id_b", second="id_a")}
+    )
+    SELECT {_WHOSE}, array_agg(preference) AS preferences, array_agg(extra) AS extra FROM judged GROUP BY {_WHOSE}
+"""
+
 #: How many answers each side has, how many pairs, and how many answers of then are made of what has changed since.
 COUNTS = f"""
     WITH {_PAIRS},

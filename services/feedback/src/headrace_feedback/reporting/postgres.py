@@ -16,7 +16,7 @@ from headrace_feedback.reporting import live_sql, paired_sql
 from headrace_feedback.reporting.columns import Answers, Column, Places, acted, counts_of, seen_in, told_by
 from headrace_feedback.reporting.measures import Key
 from headrace_feedback.reporting.prompts import PromptFigures, PromptRequest
-from headrace_feedback.reporting.reports import Batch, Counts, Evidence, Floats, Paired, Request, Seen, Side
+from headrace_feedback.reporting.reports import Batch, Counts, Evidence, Floats, Lengths, Paired, Request, Seen, Side
 from headrace_feedback.running.postgres import PostgresRuns
 from headrace_feedback.running.runs import Run
 
@@ -150,7 +150,13 @@ async def _paired_evidence(connection: Connection, request: Request, ids: Sequen
     cases = (request.tenant, request.run_id, *_arm(request.a), *_arm(request.b), list(ids), live)
     rows = await connection.fetch(paired_sql.EVIDENCE, *cases)
     counts = await connection.fetch(paired_sql.COUNTS, *cases)
-    return Evidence([_paired_seen(row) for row in rows], _counts(counts))
+    lengths = await connection.fetch(paired_sql.LENGTHS, *cases)
+    return Evidence([_paired_seen(row) for row in rows], _counts(counts), [_lengths(row) for row in lengths])
+
+
+def _lengths(row: Any) -> Lengths:
+    preferences, extra = (np.array(row[name], dtype=float) for name in ("preferences", "extra"))
+    return Lengths(_key(row), preferences, extra)
 
 
 def _paired_seen(row: Any) -> Seen:

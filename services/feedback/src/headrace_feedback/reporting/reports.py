@@ -141,12 +141,22 @@ class Counts:
     stale_b: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lengths:
+    """A judge's comparisons of all kinds: how far each prefers B, 0 to 1, and by how much B's answer is longer."""
+
+    key: Key
+    preferences: Floats
+    extra: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that was seen."""
 
     seen: Sequence[Seen]
     counts: Mapping[str, Counts]
+    lengths: Sequence[Lengths] = ()
 
 
 @dataclass(frozen=True, slots=True)

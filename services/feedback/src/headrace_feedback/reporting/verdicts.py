@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from headrace_statistics import Comparison, Winner, decide, decide_all, sentence
+import numpy as np
+from headrace_statistics import Comparison, TooFew, Winner, decide, decide_all, sentence
+from headrace_statistics.judging import length_controlled_win_rate
 
 from headrace_feedback.interaction import OTHER_KIND
 from headrace_feedback.reporting.contrasts import contrast_of, estimate_of, is_clustered_thin, sides_of
@@ -16,6 +18,7 @@ from headrace_feedback.reporting.reports import (
     Estimate,
     Evidence,
     LeftOut,
+    Lengths,
     Line,
     Report,
     Request,
@@ -165,6 +168,7 @@ def _notes(
     request: Request, evidence: Evidence, chosen: Sequence[Seen], lines: Sequence[Line], left_out: Sequence[LeftOut]
 ) -> Iterator[str]:
     yield from _uncalibrated(lines)
+    yield from (_at_equal_length(one) for one in evidence.lengths if one.key in {each.key for each in chosen})
     yield from _older(evidence, chosen)
     yield from _thin(chosen)
     yield from _few(request, evidence)
@@ -177,6 +181,20 @@ def _uncalibrated(lines: Sequence[Line]) -> Iterator[str]:
     names = dict.fromkeys(line.measure.name for line in lines if not line.decides)
     for name in names:
         yield f"{name}: this judge is not calibrated well enough; it is shown, and decides nothing."
+
+
+def _at_equal_length(one: Lengths) -> str:
+    """Judges like what is longer: what would be left of the wins without it."""
+    try:
+        held = length_controlled_win_rate(one.preferences, one.extra)  # type: ignore[arg-type]
+    except TooFew:
+        return f"{one.key.name}: what length does to it cannot be told of so few."
+    longer = float(np.mean(one.extra))
+    share, low, high = (round(100 * each) for each in (held.estimate, held.low, held.high))
+    return (
+        f"{one.key.name}: B's answers are {abs(longer):,.0f} characters {'longer' if longer > 0 else 'shorter'} on "
+        f"average; at equal length B would win {share} %, 95 % interval {low} to {high}, ties as half."
+    )
 
 
 def _older(evidence: Evidence, chosen: Sequence[Seen]) -> Iterator[str]:
