@@ -14,9 +14,8 @@ from headrace_client.cli.console import notice, say, say_json
 from headrace_client.cli.governance import connected, parse_moment
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
 from headrace_client.cli.report_plots import NoPlotting, check_plot, write_plot
-from headrace_client.cli.report_words import report_json, report_lines
+from headrace_client.cli.report_words import SIDE_SETTINGS, report_json, report_lines
 from headrace_client.cli.running import DONE, USED_WRONGLY, run
-from headrace_client.cli.runs_words import SETTINGS
 
 _SIDE = re.compile(r"([a-z0-9_-]{1,64})(?:@([1-9][0-9]{0,8}))?(?::([a-z-]+))?", re.ASCII)
 #: Who may compare, where Headrace makes its own tokens.
@@ -118,8 +117,8 @@ def parse_side(word: str, option: str) -> Side:
     if not word:
         return Side()
     found = _SIDE.fullmatch(word)
-    if found is None or (found[3] and found[3] not in SETTINGS):
-        settings = ", ".join(f":{setting}" for setting in SETTINGS)
+    if found is None or (found[3] and found[3] not in SIDE_SETTINGS):
+        settings = ", ".join(f":{setting}" for setting in SIDE_SETTINGS)
         raise typer.BadParameter(
             f"{word!r} is no variant; say its name, or NAME@VERSION; of a run's settings one of {settings}.",
             param_hint=option,
@@ -127,7 +126,7 @@ def parse_side(word: str, option: str) -> Side:
     name, version, setting = found.groups()
     side = Side(variant=Versioned(name=name, version=version or ""))
     if setting:
-        side.setting = SETTINGS[setting]
+        side.setting = SIDE_SETTINGS[setting]
     return side
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from headrace.feedback.v1.reports_pb2 import CompareRequest, CompareResponse, Estimate, ReportLine, Side
+from headrace.query.v1.query_pb2 import TRIAL_SETTING_UNCHECKED
 
 from headrace_client.cli.runs_words import SETTINGS
 
@@ -16,7 +17,9 @@ WIDTH = 100
 #: Cells of a bar; odd, so that 0 has the middle one.
 BAR = 29
 _NAME, _FIGURE = 24, 20
-_SETTING_WORDS = {number: word for word, number in SETTINGS.items()}
+#: What a side of a run may be: also the model's own words on the passages, which nobody checked.
+SIDE_SETTINGS = {**SETTINGS, "unchecked": TRIAL_SETTING_UNCHECKED}
+_SETTING_WORDS = {number: word for word, number in SIDE_SETTINGS.items()}
 _BETTER = {"a": "A", "b": "B", "same": "=", "unknown": "?"}
 
 
