@@ -22,6 +22,7 @@ KINDS = {query_pb2.TRIAL_KIND_REPLAY: "replay", query_pb2.TRIAL_KIND_EVALUATION:
 SETTINGS = {
     "zero-shot": query_pb2.TRIAL_SETTING_ZERO_SHOT,
     "closed-book": query_pb2.TRIAL_SETTING_CLOSED_BOOK,
+    "unchecked": query_pb2.TRIAL_SETTING_UNCHECKED,
 }
 _SETTING_WORDS = {number: word for word, number in SETTINGS.items()}
 _FAILURES = {
