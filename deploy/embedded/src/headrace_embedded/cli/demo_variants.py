@@ -31,8 +31,8 @@ from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.questions import SEED, halves, known_questions
 from headrace_embedded.errors import NotReady
 
-#: A judge reads every pair twice, and the model is small: so many are enough to see what it is worth.
-JUDGED = 200
+#: A judge reads every pair twice: so many are enough to see what it is worth.
+JUDGED = 8
 
 
 @dataclass
@@ -122,12 +122,22 @@ async def _measure(client: Client, variants: Sequence[VariantReference], facts: 
         f"Measuring both on the {len(split['test'])} questions that nobody chose anything by, against known answers"
     )
     dataset = await contest.store_the_questions(client, split)
-    judge = await contest.put_the_judge(client)
-    state_word = judge.calibration.state or "never calibrated"
     say(f"Dataset {dataset.dataset_id[:12]}: {dataset.rows} rows, {dataset.test_rows} held out.")
-    say(f"Judge {judge.name} {judge.version}: {state_word}, so it is shown and decides nothing.")
-    run = await contest.measure(client, dataset, variants, judges=[judge.name], most=JUDGED)
+    run = await contest.measure(client, dataset, variants, judges=(), most=dataset.test_rows)
     facts.run_id = run.run_id
+    run = await _followed(client, run)
+    headline(f"Having a judge look at {JUDGED} of them, each pair both ways round")
+    judge = await contest.put_the_judge(client)
+    calibrated = judge.calibration.state or "never calibrated"
+    say(f"{judge.name} {judge.version}: {calibrated}, so it is shown and decides nothing.")
+    judged = await contest.measure(client, dataset, variants, judges=[judge.name], most=JUDGED)
+    judged = await _followed(client, judged)
+    say(*_verdicts(await client.compare(contest.over_pairs(variants, judged)), judge.name))
+    return run
+
+
+async def _followed(client: Client, run: Run) -> Run:
+    """Sees a run to its end, and all that came of it measured."""
     with bar("Answers", run.total) as advance:
         done = 0
         async for stands in client.follow_run(run.run_id, tenant=TENANT):
@@ -137,10 +147,18 @@ async def _measure(client: Client, variants: Sequence[VariantReference], facts: 
             done = run.answered + run.failed
     if run.state != RUN_STATE_DONE:
         raise NotReady(f"the run {run.run_id} ended as {run.state}: {run.failure}")
-    headline("Scoring them; the judge reads each pair both ways round")
     with bar("Scores", total := await contest.waiting(client)) as advance:
         await contest.measured(client, total, advance)
     return run
+
+
+def _verdicts(response: CompareResponse, judge: str) -> list[str]:
+    lines = [line for line in response.lines if line.measure.startswith(f"judge:{judge}") and not line.kind]
+    if not lines:
+        return [
+            "None of its verdicts could be read: a model this small is no judge. Name a larger backend, and calibrate."
+        ]
+    return [f"{line.measure}: {line.sentence}" for line in lines]
 
 
 async def _report(client: Client, variants: Sequence[VariantReference], run: Run, facts: Facts, home: Path) -> None:
