@@ -27,6 +27,7 @@ from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.policy_file import read_policy
 from headrace_runtime.admission import open_admission
 from headrace_runtime.grpc_server import open_grpc_server
+from headrace_stream import Ledger
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.real
@@ -89,7 +90,9 @@ async def house(postgres: Any, tmp_path: Path) -> AsyncIterator[House]:
     try:
         async with (
             open_database(settings.database, schema="classifier") as opened,
-            open_governance(opened, read_policy(None), audit, vault=vault, settings=settings) as governance,
+            open_governance(
+                opened, read_policy(None), audit, ledger=Ledger(opened), vault=vault, settings=settings
+            ) as governance,
             open_admission(settings) as admission,
             open_grpc_server("127.0.0.1:0", governance.servicers, drain_seconds=1, admission=admission) as server,
         ):
