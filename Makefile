@@ -43,10 +43,10 @@ check: setup ## Hold the shape: format, lint, types, imports, contracts, generat
 # Two at a time: each brings up servers of its own, some 5 GiB, and most of a test's time is waiting. One thread for each
 # model, for two that spin on the same cores take many times as long.
 test: setup ## Run every test: units, contracts, and end to end on a real Kafka and Postgres with the real models
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-faults: setup ## Run the long ones as well: services, Kafka and Postgres killed under queries and between an erasure's steps
-	@$(BIN)/pytest tests/faults
+test-faults: setup ## Run the long ones: services, Kafka and Postgres killed under queries and an erasure, a dataset asked of the model
+	@$(BIN)/pytest -m "long or faults"
 
 bench: setup .venv/.bench ## Measure each part beside a peer; BENCH="--quick" or BENCH="--only query" for less
 	@$(BIN)/python -m bench $(BENCH)

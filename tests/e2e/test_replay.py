@@ -106,6 +106,7 @@ async def test_a_deleted_document_makes_answers_stale_and_they_can_be_asked_agai
         await put_topics(client)
 
 
+@pytest.mark.long
 async def test_a_dataset_is_asked_of_a_variant_with_and_without_passages(stack: Any, client: Client) -> None:
     assert client, "the documents are there"
     own = find_credentials(environ, stack.endpoints, role="developer")
