@@ -9,7 +9,7 @@ compile() {
         --override overrides.in "$@"
 }
 compile bench.in --output-file bench.txt
-for name in uv build dev ingest classifier embedder retriever inference feedback trainer embedded; do
+for name in uv build dev ingest classifier embedder retriever inference feedback trainer drift embedded; do
     compile "$name.in" --constraint bench.txt --output-file "$name.txt"
 done
 compile traces.in --output-file traces.txt
