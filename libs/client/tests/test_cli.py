@@ -19,6 +19,12 @@ from headrace_client.cli.app import build_app, load_verbs
 from headrace_client.cli.bench import find_checkout
 from typer.testing import CliRunner
 
+#: The command, as a terminal starts it: a job in a shell's background would be deaf to Ctrl-C.
+MAIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from headrace_client.cli import main; main()"
+)
+
 QUERY = "0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -45,7 +51,7 @@ async def headrace_command(*arguments: str, where: str = "") -> Ran:
 async def start(*arguments: str, where: str = "") -> Process:
     """Runs the command as a user does, in a process of its own."""
     environ = {**os.environ, "HEADRACE_ENDPOINTS": where, "HEADRACE_HOME": ""}
-    command = (sys.executable, "-c", "from headrace_client.cli import main; main()", *arguments)
+    command = (sys.executable, "-c", MAIN, *arguments)
     return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environ, cwd="/")
 
 

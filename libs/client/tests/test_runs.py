@@ -30,6 +30,12 @@ from headrace_client.cli.app import build_app
 from headrace_client.cli.runs_words import arm_word
 from typer.testing import CliRunner
 
+#: The command, as a terminal starts it: a job in a shell's background would be deaf to Ctrl-C.
+MAIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from headrace_client.cli import main; main()"
+)
+
 RUN = "7a1f3c52-6f0e-4f0e-9d9b-0a2f6a0a6f10"
 
 
@@ -198,7 +204,7 @@ async def test_leaving_by_ctrl_c_lets_the_run_go_on_and_says_how_to_watch_it(hou
     house.runs.endless = True
     environ = {**os.environ, "HEADRACE_ENDPOINTS": house.where, "HEADRACE_HOME": ""}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from headrace_client.cli import main; main()", "replay", "--variant", "shorter"),
+        *(sys.executable, "-c", MAIN, "replay", "--variant", "shorter"),
         stdout=PIPE,
         stderr=PIPE,
         env=environ,
