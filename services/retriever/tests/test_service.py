@@ -26,7 +26,7 @@ from headrace.privacy.v1.privacy_pb2 import ProtectedText, SealedBytes
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Query
 from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
-from headrace.retrieval.v1.service_pb2 import GetChunksRequest, SearchRequest
+from headrace.retrieval.v1.service_pb2 import GetChunksRequest, ListChunksRequest, SearchRequest
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace.topics import Topic
 from headrace_embedded import testing
@@ -34,6 +34,7 @@ from headrace_embedded.servers.postgres import PostgresServer
 from headrace_identity.testing import Issuer
 from headrace_privacy import Owner, Seal, Text, Tier, is_sealed, owner_of_document, plain_vector
 from headrace_privacy.memory import MemoryKeyring
+from headrace_retriever import translate
 from headrace_retriever.app import open_app
 from headrace_retriever.domain import Document as IndexedDocument
 from headrace_retriever.domain import chunk_id
@@ -390,6 +391,80 @@ async def test_a_passage_is_wanted_by_a_uuid(service: Running) -> None:
         await fetched(service, str(uuid4()), "hunter2")
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "chunk_ids[1]: not_a_uuid" in (refused.value.details() or "")
+    assert "hunter2" not in str(rpc_status.from_call(refused.value))
+
+
+async def listed(service: Running, *, tenant: str = "", size: int = 2, up_to: Any = privacy_pb2.TIER_2) -> list[Any]:
+    """The pages of a source."""
+    pages: list[Any] = []
+    token = ""
+    while token or not pages:
+        request = ListChunksRequest(
+            tenant=tenant or service.tenant, source="docs", page_token=token, page_size=size, max_tier=up_to
+        )
+        response = await service.stub.ListChunks(request)
+        pages.append(response.chunks)
+        token = response.next_page_token
+    return pages
+
+
+def places(pages: Sequence[Any]) -> list[tuple[str, int]]:
+    """Where the passages of all pages stand."""
+    return [(chunk.reference.document_id, chunk.reference.ordinal) for page in pages for chunk in page]
+
+
+async def test_a_source_is_listed_page_by_page_as_it_rests(service: Running) -> None:
+    await service.put("a/b", "nonlocal", "yield", "lambda")
+    await service.put_sealed("s", SECRET)
+    await service.put("a", "old", version=1)
+    await service.put("a", "async", "await", version=2)
+    await service.put("gone", "with")
+    await service.put("gone", version=2)
+    await service.indexed(6)
+    all_of_them = [("a", 0), ("a", 1), ("a/b", 0), ("a/b", 1), ("a/b", 2), ("s", 0)]
+    for size in (1, 2, 5, 6, 0):
+        pages = await listed(service, size=size)
+        assert places(pages) == all_of_them
+        assert all(page for page in pages)
+        assert len(pages) == (-(-6 // size) if size else 1)
+    sealed = pages[-1][-1]
+    assert is_sealed(sealed.text)
+    assert b"hunter2" not in sealed.SerializeToString()
+    assert pages[-1][1].text.plain == "await"
+    assert places(await listed(service, up_to=privacy_pb2.TIER_1)) == all_of_them[:-1]
+    assert places(await listed(service, up_to=privacy_pb2.TIER_PUBLIC)) == []
+    assert places(await listed(service, tenant="t-somebody-else")) == []
+
+
+async def test_a_page_holds_no_more_bytes_than_a_reader_takes(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.put("a", *("nonlocal " * 20,) * 3)
+    await service.indexed(1)
+    monkeypatch.setattr(translate, "LISTED_BYTES", 300)
+    assert [len(page) for page in await listed(service, size=1000)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source", ""),
+        ("source", "No Source"),
+        ("page_size", 1001),
+        ("max_tier", 9),
+        ("page_token", "hunter2"),
+        ("page_token", "é"),
+        ("page_token", "LTEvYQ=="),  # -1/a
+        ("page_token", "MC8="),  # 0/
+    ],
+)
+async def test_a_wrong_listing_names_its_field(service: Running, field: str, value: Any) -> None:
+    request = ListChunksRequest(tenant=service.tenant, source="docs")
+    setattr(request, field, value)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.stub.ListChunks(request)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{field}: " in (refused.value.details() or "")
     assert "hunter2" not in str(rpc_status.from_call(refused.value))
 
 

@@ -235,6 +235,11 @@ async def get_chunks(side: Side) -> Message:
     return retrieval.GetChunksRequest(tenant=side.tenant, chunk_ids=[side.chunk_id], max_tier=TIER_PUBLIC)
 
 
+@sample("headrace.retrieval.v1.RetrievalService/ListChunks", ids=("source",))
+async def list_chunks(side: Side) -> Message:
+    return retrieval.ListChunksRequest(tenant=side.tenant, source=side.own_source, page_size=10, max_tier=TIER_PUBLIC)
+
+
 @sample("headrace.inference.v1.InferenceService/Generate")
 async def generate(side: Side) -> Message:
     turns = [inference.Turn(role=inference.ROLE_USER, text="A weir?")]

@@ -146,6 +146,33 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A passage's place among those of a source: they are listed by document and ordinal."""
+
+    document_id: str
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which passages of a source to list: those behind a place, nothing stricter than `max_tier`."""
+
+    tenant: str
+    source: str
+    after: Place | None
+    most: int
+    max_tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Some of a source's passages in order, and whether there are more behind them."""
+
+    passages: tuple[Passage, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """How searches are done.
 

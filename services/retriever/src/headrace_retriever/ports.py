@@ -8,7 +8,18 @@ from typing import Protocol
 from headrace_privacy import Text
 
 from headrace_retriever.blinding import Blinding
-from headrace_retriever.domain import Change, Embedder, Found, Indexed, Passage, Question, Vector, Wanted
+from headrace_retriever.domain import (
+    Change,
+    Embedder,
+    Found,
+    Indexed,
+    Listed,
+    Listing,
+    Passage,
+    Question,
+    Vector,
+    Wanted,
+)
 
 
 class Index(Protocol):
@@ -19,10 +30,16 @@ class Index(Protocol):
 
 
 class Passages(Protocol):
-    """Where passages are, by their ids."""
+    """Where passages are, by their ids and by their source."""
 
     async def fetch(self, wanted: Wanted) -> tuple[Passage, ...]:
         """Returns those of the wanted passages that are there, in no order, without ranks and scores.
+
+        Raises Unavailable("postgres").
+        """
+
+    async def list(self, listing: Listing) -> Listed:
+        """Returns the next passages of a source by document and ordinal, without ranks and scores.
 
         Raises Unavailable("postgres").
         """

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headrace.retrieval.v1.service_pb2 import GetChunksRequest, GetChunksResponse, SearchRequest, SearchResponse
+from headrace.retrieval.v1.service_pb2 import (
+    GetChunksRequest,
+    GetChunksResponse,
+    ListChunksRequest,
+    ListChunksResponse,
+    SearchRequest,
+    SearchResponse,
+)
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceServicer
 from headrace_privacy import Tier, Vault
 from headrace_runtime.errors import Denied
@@ -13,14 +20,14 @@ from headrace_runtime.errors import Denied
 from headrace_retriever import handlers
 from headrace_retriever.keys import blinding_of
 from headrace_retriever.ports import Index, Passages, TextEmbedder
-from headrace_retriever.translate import from_lookup, from_wanted, opened, to_lookup, to_wanted
+from headrace_retriever.translate import from_listed, from_lookup, from_wanted, opened, to_listing, to_lookup, to_wanted
 
 #: Says up to which tier the caller may be answered; None: not at all.
 Clearance = Callable[[], Tier | None]
 
 
 class RetrievalServicer(RetrievalServiceServicer):
-    """Serves searches, and passages by their ids."""
+    """Serves searches, and passages by their ids and by their source."""
 
     def __init__(
         self, *, embedder: TextEmbedder, index: Index, passages: Passages, vault: Vault, clearance: Clearance
@@ -42,6 +49,10 @@ class RetrievalServicer(RetrievalServiceServicer):
     async def GetChunks(self, request: GetChunksRequest, context: Any) -> GetChunksResponse:
         """Hands passages out as they rest. Whoever calls has asked whether they may be read, and opens them itself."""
         return from_wanted(await self._passages.fetch(to_wanted(request)))
+
+    async def ListChunks(self, request: ListChunksRequest, context: Any) -> ListChunksResponse:
+        """Hands the passages of a source out as they rest, page by page; as in GetChunks, whoever calls has asked."""
+        return from_listed(await self._passages.list(to_listing(request)))
 
     def _cleared(self) -> Tier:
         clearance = self._clearance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryEmbedded, QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity, RetrievalSettings, RetrievedChunk
-from headrace.retrieval.v1.service_pb2 import GetChunksRequest, GetChunksResponse, SearchRequest, SearchResponse
+from headrace.retrieval.v1.service_pb2 import (
+    GetChunksRequest,
+    GetChunksResponse,
+    ListChunksRequest,
+    ListChunksResponse,
+    SearchRequest,
+    SearchResponse,
+)
 from headrace_privacy import Erased, Opener, Seal, Text, Tier, is_sealed
 from headrace_runtime.errors import Reason, Rejected, Violation
 
@@ -27,8 +35,11 @@ from headrace_retriever.domain import (
     Embedder,
     Found,
     Indexed,
+    Listed,
+    Listing,
     Lookup,
     Passage,
+    Place,
     Question,
     Resting,
     Vector,
@@ -41,6 +52,10 @@ DEFAULT_TOP_K = 8
 MOST_PASSAGES = 100
 #: How many passages are handed out by their ids at a time.
 MOST_WANTED = 500
+#: How many passages are listed at a time, and where that is not said; and about how many bytes, or one passage.
+MOST_LISTED = 1_000
+DEFAULT_LISTED = 500
+LISTED_BYTES = 2 * 1024 * 1024
 LONGEST_TEXT = 8_000
 #: The contract's limit; Postgres' keys take 2,704 bytes in all.
 LONGEST_ID = 512
@@ -209,6 +224,56 @@ def _chunk_id(identity: str, field: str) -> UUID:
 def from_wanted(passages: Iterable[Passage]) -> GetChunksResponse:
     """Writes passages as they rest: what is sealed stays so."""
     return GetChunksResponse(chunks=map(_from_passage, passages))
+
+
+def to_listing(request: ListChunksRequest) -> Listing:
+    """Reads which passages of a source come next. Raises Rejected, which names the field."""
+    tenant = _tenant(request.tenant, "tenant")
+    if not request.source:
+        raise rejected("source", "missing", "Of which source?")
+    return Listing(
+        tenant=tenant,
+        source=_source(request.source, "source"),
+        after=_place(request.page_token) if request.page_token else None,
+        most=_at_most(request.page_size, MOST_LISTED, "page_size") or DEFAULT_LISTED,
+        max_tier=_limit(request.max_tier, "max_tier"),
+    )
+
+
+def _place(token: str) -> Place:
+    """Reads behind which passage a page begins; see _token."""
+    try:
+        ordinal, document_id = base64.urlsafe_b64decode(token).decode().split("/", 1)
+        place = Place(document_id, int(ordinal))
+    except ValueError:
+        raise _no_place() from None
+    if not 0 <= place.ordinal <= MOST_CHUNKS or not 0 < len(document_id) <= LONGEST_ID or "\x00" in document_id:
+        raise _no_place()
+    return place
+
+
+def _no_place() -> Rejected:
+    return rejected("page_token", "malformed", "It is not what a page ended with.")
+
+
+def _token(last: Passage) -> str:
+    """Says behind which passage the next page begins. The document's id is free text, so it stands last."""
+    return base64.urlsafe_b64encode(f"{last.ordinal}/{last.document.document_id}".encode()).decode()
+
+
+def from_listed(listed: Listed) -> ListChunksResponse:
+    """Writes passages of a source as they rest; of many large ones fewer than were asked for."""
+    response, size = ListChunksResponse(), 0
+    for passage in listed.passages:
+        chunk = _from_passage(passage)
+        size += chunk.ByteSize()
+        if response.chunks and size > LISTED_BYTES:
+            break
+        response.chunks.append(chunk)
+        last = passage
+    if listed.has_more or len(response.chunks) < len(listed.passages):
+        response.next_page_token = _token(last)
+    return response
 
 
 def from_lookup(found: Found) -> SearchResponse:

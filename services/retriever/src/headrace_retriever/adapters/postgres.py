@@ -22,7 +22,10 @@ from headrace_retriever.domain import (
     Embedder,
     Found,
     Indexed,
+    Listed,
+    Listing,
     Passage,
+    Place,
     Question,
     Resting,
     Tuning,
@@ -68,6 +71,17 @@ class PostgresIndex:
                 )
                 current.set_attribute("db.response.returned_rows", len(rows))
         return tuple(_passage(row, wanted.tenant) for row in rows)
+
+    async def list(self, listing: Listing) -> Listed:
+        """Returns the next passages of a source, as the database role of their clearance sees them."""
+        after = listing.after or Place("", -1)
+        place, limits = (after.document_id, after.ordinal), (int(listing.max_tier), listing.most + 1)
+        async with self._database.transaction(tenant=listing.tenant, clearance=listing.max_tier) as connection:
+            with statement("SELECT chunks", operation="SELECT", collection="chunks") as current:
+                rows = await connection.fetch(statements.LIST_CHUNKS, listing.tenant, listing.source, *place, *limits)
+                current.set_attribute("db.response.returned_rows", len(rows))
+        passages = tuple(_passage(row, listing.tenant) for row in rows[: listing.most])
+        return Listed(passages, has_more=len(rows) > listing.most)
 
     async def _count_visible(self, connection: Connection, question: Question) -> int:
         sources = list(question.sources)

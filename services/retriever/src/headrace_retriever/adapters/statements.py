@@ -74,6 +74,15 @@ SELECT chunk_id, source, document_id, version, ordinal, labels, text, tier, 0::f
 FROM chunks WHERE tenant = $1 AND chunk_id = ANY($2::uuid[]) AND tier <= $3
 """
 
+#: $3 and $4: behind which place; no document is called '', and no ordinal is below 0. The primary key has this order.
+LIST_CHUNKS = """
+SELECT chunk_id, source, document_id, version, ordinal, labels, text, tier, 0::float8 AS score,
+    0::float8 AS similarity, 0 AS vector_rank, 0 AS text_rank
+FROM chunks
+WHERE tenant = $1 AND source = $2 AND (document_id, ordinal) > ($3, $4) AND tier <= $5
+ORDER BY document_id, ordinal LIMIT $6
+"""
+
 COUNT_CHUNKS = "SELECT count(*) FROM chunks WHERE tenant = $1 AND source = $2 AND document_id = $3 AND version = $4"
 
 # In the order of the tiers, so that two changes never wait for each other crosswise.
