@@ -1,0 +1,36 @@
+"""What the trainer can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace_runtime.settings import StatefulSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class Settings(StatefulSettings):
+    """HEADRACE_TRAINER_*."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_TRAINER_")
+
+    feedback: str = Field(
+        "", description="The feedback logger, host:port: it builds the datasets, and runs what the gate asks."
+    )
+    inference: str = Field(
+        "", description="Inference, host:port: it has the prompts and the variants, and loads the models."
+    )
+    work: Path = Field(
+        Path(".headrace/training"), description="A folder for checkpoints, one folder a run; deleted when it ends."
+    )
+    models: str = Field(
+        ".headrace/models-trained",
+        description="Where models rest: a folder, or an address that fsspec knows (s3://…).",
+    )
+    launcher: str = Field(
+        "",
+        description="What starts the worker process, for several devices: "
+        '"accelerate launch --num_processes 2 -m headrace_trainer.learning". Empty: this Python, one process.',
+    )
+    gate: Path | None = Field(None, description="The gate's rules, a YAML file; unset takes the one that is shipped.")
+    base: str = Field("", description="The base to train from, a folder. Empty: the model that comes with Headrace.")
