@@ -17,6 +17,8 @@ from headrace_database.migrations import migrate, read_migrations
 from headrace_runtime.errors import Unavailable
 from headrace_stream import Delivery, Ledger
 from headrace_stream.memory import delivered
+from headrace_telemetry.tracing import extract
+from opentelemetry.context import attach, detach
 
 pytestmark = pytest.mark.real
 
@@ -139,3 +141,52 @@ async def test_a_database_that_goes_away_is_unavailable(store: Database, postgre
                 break
             except Unavailable:
                 await asyncio.sleep(0.2)
+
+
+async def test_many_take_effect_together_and_each_once(store: Database) -> None:
+    ledger = Ledger(store)
+    early, late = delivery(uuid4()), delivery(uuid4())
+    async with ledger.once(early) as unit:
+        assert unit is not None
+    async with ledger.together([late, early, late]) as (_, fresh):
+        assert [one.event_id for one in fresh] == [late.event_id]
+    async with ledger.together([early, late]) as (_, fresh):
+        assert list(fresh) == []
+    assert await ledger.has_received(late)
+
+
+async def test_what_fails_together_leaves_no_trace(store: Database) -> None:
+    ledger, causes = Ledger(store), [delivery(uuid4()) for _ in range(3)]
+    with pytest.raises(KeyError):
+        async with ledger.together(causes):
+            raise KeyError
+    async with ledger.together(causes) as (_, fresh):
+        assert list(fresh) == causes
+
+
+async def test_two_instances_that_have_some_in_common_count_each_once(store: Database) -> None:
+    ledger, causes = Ledger(store), [delivery(uuid4()) for _ in range(60)]
+    seen: list[UUID] = []
+
+    async def take(mine: Sequence[Delivery[QuerySubmitted]]) -> None:
+        async with ledger.together(mine) as (_, fresh):
+            seen.extend(one.event_id for one in fresh)
+
+    await asyncio.gather(take(causes[:40]), take(causes[::-1]), take(causes[20:]))
+    assert sorted(seen) == sorted(one.event_id for one in causes)
+
+
+async def test_an_event_can_carry_another_trace_than_the_transactions(store: Database) -> None:
+    ledger, cause = Ledger(store), delivery(uuid4())
+    theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    here, there = (cause.follow(topics.QUERY_ACCEPTED, QueryAccepted(), ordinal=n) for n in range(2))
+    async with ledger.unit() as unit:
+        unit.emit(here)
+        token = attach(extract({"traceparent": theirs}))
+        unit.emit_here(there)
+        detach(token)
+    async with store.transaction() as connection:
+        rows = await connection.fetch("SELECT headers->>'ce_id' AS id, headers->>'traceparent' AS trace FROM outbox")
+    traces = {row["id"]: row["trace"] for row in rows}
+    assert traces[str(there.event_id)] == theirs
+    assert traces[str(here.event_id)] != theirs

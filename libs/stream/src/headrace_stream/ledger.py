@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -47,10 +48,17 @@ class Unit:
 
     connection: Connection
     events: list[Event[Any]] = field(default_factory=list)
+    #: Of events that belong to another trace than the transaction's: its W3C headers, by the event's id.
+    carried: dict[UUID, Mapping[str, str]] = field(default_factory=dict)
 
     def emit(self, *events: Event[Any]) -> None:
-        """Has events published if, and only if, the transaction commits."""
+        """Has events published if, and only if, the transaction commits. They carry the trace that it commits in."""
         self.events.extend(events)
+
+    def emit_here(self, event: Event[Any]) -> None:
+        """As emit, but the event carries the span that is open now: one transaction may tell of several traces."""
+        self.carried[event.event_id] = inject()
+        self.events.append(event)
 
 
 class Ledger:
@@ -80,6 +88,21 @@ class Ledger:
         self._wake.set()
 
     @asynccontextmanager
+    async def together(
+        self, deliveries: Sequence[Delivery[Any]], *, tenant: str = ""
+    ) -> AsyncIterator[tuple[Unit, Sequence[Delivery[Any]]]]:
+        """Opens one transaction in which many deliveries take effect: those of them that did not before, in order.
+
+        For what is cheap to do and dear to commit. Of two with one id the first takes effect. Whoever rolls it back
+        rolls all of them back.
+        """
+        async with self._database.transaction(tenant=tenant) as connection:
+            unit = Unit(connection)
+            yield unit, await _fresh(connection, deliveries)
+            await self._store(unit)
+        self._wake.set()
+
+    @asynccontextmanager
     async def unit(self, *, tenant: str = "") -> AsyncIterator[Unit]:
         """Opens a transaction for an effect that no event caused, a gRPC call's."""
         async with self._database.transaction(tenant=tenant) as connection:
@@ -100,7 +123,7 @@ class Ledger:
         if not unit.events:
             return
         now = datetime.now(UTC)
-        rows = [_row(event, now) for event in unit.events]
+        rows = [_row(event, now, unit.carried.get(event.event_id)) for event in unit.events]
         await unit.connection.executemany(
             "INSERT INTO outbox (topic, key, headers, value) VALUES ($1, $2, $3, $4)", rows
         )
@@ -163,11 +186,30 @@ class Ledger:
         return len(rows) == ROWS_A_ROUND
 
 
-def _row(event: Event[Any], now: datetime) -> tuple[str, str, str, bytes]:
+async def _fresh(connection: Connection, deliveries: Sequence[Delivery[Any]]) -> Sequence[Delivery[Any]]:
+    """Enters deliveries into the inbox, and returns those that were not there. In the order of their ids, so that two
+    instances that have some in common wait for one another instead of each for the other."""
+    first: dict[tuple[UUID, str], Delivery[Any]] = {}
+    for delivery in deliveries:
+        first.setdefault((delivery.event_id, delivery.arrival.topic), delivery)
+    identities = sorted(first)
+    rows = await connection.fetch(
+        "INSERT INTO inbox (event_id, topic) SELECT * FROM unnest($1::uuid[], $2::text[])"
+        " ON CONFLICT DO NOTHING RETURNING event_id, topic",
+        [event_id for event_id, _ in identities],
+        [topic for _, topic in identities],
+    )
+    # asyncpg's own UUIDs are equal to the standard library's, and hash as they do.
+    new = {(row["event_id"], row["topic"]) for row in rows}
+    return [delivery for identity, delivery in first.items() if identity in new]
+
+
+def _row(event: Event[Any], now: datetime, carried: Mapping[str, str] | None) -> tuple[str, str, str, bytes]:
     """Encodes an event for the outbox. One that Kafka cannot take is rejected here: there it would block the relay."""
     value = event.message.SerializeToString()
     check_size(event.topic, len(value))
-    return event.topic.name, event.key, json.dumps({**event.headers(now), **inject()}), value
+    trace_context = inject() if carried is None else carried
+    return event.topic.name, event.key, json.dumps({**event.headers(now), **trace_context}), value
 
 
 def _record(row: asyncpg.Record) -> tuple[str, bytes, bytes, Mapping[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from headrace.topics import Topic
+from headrace_telemetry.tracing import inject
 from opentelemetry.context import Context
 
 from headrace_stream.envelope import Arrival, Delivery, Event, M
@@ -20,10 +21,16 @@ class MemoryUnit:
     """A transaction that only collects events."""
 
     events: list[Event[Any]] = field(default_factory=list)
+    carried: dict[UUID, Mapping[str, str]] = field(default_factory=dict)
 
     def emit(self, *events: Event[Any]) -> None:
         """Has events published if the transaction ends without an error."""
         self.events.extend(events)
+
+    def emit_here(self, event: Event[Any]) -> None:
+        """As Unit.emit_here."""
+        self.carried[event.event_id] = inject()
+        self.events.append(event)
 
 
 @dataclass(slots=True)
@@ -32,6 +39,7 @@ class MemoryLedger:
 
     received: set[tuple[str, UUID]] = field(default_factory=set)
     published: list[Event[Any]] = field(default_factory=list)
+    carried: dict[UUID, Mapping[str, str]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def once(self, delivery: Delivery[M], *, tenant: str = "") -> AsyncIterator[MemoryUnit | None]:
@@ -45,11 +53,25 @@ class MemoryLedger:
         self.received.add(identity)
 
     @asynccontextmanager
+    async def together(
+        self, deliveries: Sequence[Delivery[Any]], *, tenant: str = ""
+    ) -> AsyncIterator[tuple[MemoryUnit, Sequence[Delivery[Any]]]]:
+        """As Ledger.together."""
+        first: dict[tuple[str, UUID], Delivery[Any]] = {}
+        for delivery in deliveries:
+            first.setdefault((delivery.arrival.topic, delivery.event_id), delivery)
+        fresh = {identity: delivery for identity, delivery in first.items() if identity not in self.received}
+        async with self.unit(tenant=tenant) as unit:
+            yield unit, list(fresh.values())
+        self.received |= fresh.keys()
+
+    @asynccontextmanager
     async def unit(self, *, tenant: str = "") -> AsyncIterator[MemoryUnit]:  # noqa: ARG002 - one tenant is as good as another
         """As Ledger.unit."""
         unit = MemoryUnit()
         yield unit
         self.published.extend(unit.events)
+        self.carried |= unit.carried
 
     async def has_received(self, delivery: Delivery[M]) -> bool:
         """As Ledger.has_received."""
