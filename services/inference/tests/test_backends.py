@@ -13,7 +13,8 @@ import pytest
 from headrace_inference.adapters.backends import Backend, Backends, Opening, open_backends, told
 from headrace_inference.adapters.gate import PolicyGate
 from headrace_inference.backend_file import PriceFile, ServerBackend
-from headrace_inference.domain import Decoding, Spent, Turn, Versioned
+from headrace_inference.domain import Decoding, Spent, Versioned
+from headrace_models.prompting import Turn
 from headrace_runtime.errors import Conflict, Overloaded, Unavailable
 from headrace_runtime.policy import load_policy
 

@@ -26,12 +26,13 @@ from headrace_inference.adapters.memory import MemoryAnswers, MemoryGate, Script
 from headrace_inference.adapters.memory_routes import MemoryAnswerers, MemoryEmbedder, MemoryRouteBooks, MemorySpending
 from headrace_inference.adapters.traced import TracedModel
 from headrace_inference.consumers import Consumer
-from headrace_inference.domain import Decoding, Turn, Versioned
+from headrace_inference.domain import Decoding, Versioned
 from headrace_inference.ports import Gate, Model
 from headrace_inference.route_choosing import Answerer, Router
 from headrace_inference.route_tables import RouteTables
 from headrace_inference.routing import Standing
 from headrace_inference.servicer import InferenceServicer
+from headrace_models.prompting import Turn
 from headrace_privacy import Erased, Opener, Owner, Seal, Text, Tier, Vault, is_sealed
 from headrace_privacy.memory import MemoryKeyring
 from headrace_runtime.errors import Denied, Overloaded, Rejected, Unavailable

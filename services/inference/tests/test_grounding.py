@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from headrace_inference.grounding import Checker, Source, Thresholds, is_answerable
-from headrace_inference.sentences import split
+from headrace_models.prompting.sentences import split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,9 +11,10 @@ from decimal import Decimal
 import pytest
 from headrace_inference.adapters.memory import ScriptedModel
 from headrace_inference.adapters.metered import Lane, MeteredModel
-from headrace_inference.domain import Decoding, Identity, Spent, Turn
+from headrace_inference.domain import Decoding, Identity, Spent
 from headrace_inference.meters import Breaker, CallLimit, Meter, Prices
 from headrace_inference.ports import Model
+from headrace_models.prompting import Turn
 from headrace_runtime.errors import Failure, Overloaded, Rejected, Unavailable, Violation
 
 from services.inference.tests.test_meters import Clock

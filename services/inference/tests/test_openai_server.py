@@ -18,8 +18,9 @@ from headrace_inference.adapters.backends import told
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.openai_server import ServerModel, open_server_model
 from headrace_inference.backend_file import PriceFile
-from headrace_inference.domain import Decoding, Grounding, Question, Turn
+from headrace_inference.domain import Decoding, Grounding, Question
 from headrace_inference.handlers import answer_question
+from headrace_models.prompting import Turn
 from headrace_privacy import Tier
 from headrace_runtime.errors import Rejected, Unavailable
 

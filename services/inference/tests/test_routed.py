@@ -20,12 +20,13 @@ from headrace.query.v1.query_pb2 import Trial
 from headrace_inference import trials
 from headrace_inference.adapters.memory import MemoryGate, ScriptedModel
 from headrace_inference.adapters.memory_routes import MemoryEmbedder
-from headrace_inference.domain import Decoding, Turn, Versioned
+from headrace_inference.domain import Decoding, Versioned
 from headrace_inference.kinds import Embedder, Kind
 from headrace_inference.route_choosing import Answerer
 from headrace_inference.route_records import KindSet, RouteRecord
 from headrace_inference.routing import ANY, Arm, Limits, Route, Shadow, Standing
 from headrace_inference.trial_consumers import TrialConsumer
+from headrace_models.prompting import Turn
 from headrace_privacy import Owner, Tier, is_sealed
 from headrace_runtime.errors import Overloaded, Rejected, Unavailable
 from headrace_stream.memory import delivered

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
 
+from headrace_models import prompting
+from headrace_models.prompting import Layout
 from headrace_privacy import Tier
 
 
@@ -35,18 +36,6 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-
-
-Role = Literal["system", "user", "assistant"]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation. fixed: it belongs to the prompt and holds nothing of the user's."""
-
-    role: Role
-    text: str = field(repr=False)
-    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +130,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A version of a prompt: what comes before the passages and the question. It never changes."""
-
-    name: str
-    version: str
-    system: str
-    examples: tuple[tuple[str, str], ...]
-    question: str  # with {passages} and {question}
+class Prompt(prompting.Prompt):
+    """A version of a prompt, with the key that it is found by."""
 
     @property
     def key(self) -> Versioned:
@@ -178,3 +161,8 @@ class Variant:
     def key(self) -> Versioned:
         """Its name and version."""
         return Versioned(self.name, self.version)
+
+    @property
+    def layout(self) -> Layout:
+        """How its conversations are laid out."""
+        return Layout(self.prompt, self.passages, self.passage_tokens, self.decoding.max_output_tokens)

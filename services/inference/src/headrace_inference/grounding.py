@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headrace_inference import sentences as cutting
+from headrace_models.prompting import sentences as cutting
+from headrace_models.prompting import without_markers
+
 from headrace_inference.terms import (
     GENERIC,
     STOP_WORDS,
@@ -27,7 +29,6 @@ from headrace_inference.terms import (
     numbers,
     stem,
     tokens,
-    without_markers,
 )
 
 

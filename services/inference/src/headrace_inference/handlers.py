@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from headrace_models.prompting import render, without_markers
+from headrace_models.prompting import sentences as cutting
 from headrace_privacy import Tier, strictest
 from headrace_runtime.errors import Denied
 
-from headrace_inference import sentences as cutting
 from headrace_inference.domain import WITHHELD, Answer, Cited, Grounding, Question, Spent, Variant
 from headrace_inference.grounding import Checker, Source, about
 from headrace_inference.ports import Model, Writing
-from headrace_inference.prompting import conversation, fit, room_for_passages
-from headrace_inference.terms import without_addresses, without_markers
+from headrace_inference.terms import without_addresses
 
 NOT_IN_SOURCES = "The sources don't say."
 MOST_SENTENCES = 4
@@ -81,14 +81,14 @@ async def _write(
     """The model's own sentences for as long as they are supported. It is stopped at the first that is not."""
     relevant = {id(s) for s in about(without_addresses(question.text), sources)}
     passages = [p for p, s in zip(question.passages, sources, strict=True) if id(s) in relevant]
-    room = room_for_passages(question.text, variant, count=model.count, window=model.window)
-    texts = fit(passages, variant, count=model.count, room=room)
-    if not texts:
+    texts = [p.text for p in passages]
+    rendered = render(question.text, texts, variant.layout, count=model.count, window=model.window)
+    if not rendered.passages:
         return Spent()
     tier = strictest(question.tier, *(p.tier for p in passages))
     if not await admit(tier, sorted({p.collection for p in passages})):
         return Spent(WITHHELD)
-    async with model.write(conversation(question.text, texts, variant), variant.decoding) as writing:
+    async with model.write(rendered.turns, variant.decoding) as writing:
         await _accept(writing, checker, draft)
         return writing.spent
 

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Versioned
+from headrace_models.prompting import Turn
+
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Versioned
 from headrace_inference.routing import BY_DEFAULT, Chosen
 
 

@@ -12,7 +12,6 @@ _TOKEN = re.compile(
     r"|\w+(?:[.’'-]\w+)*"
     r"|\.\.\.|[-+*/%@&|^<>=!~]+="
 )
-_MARKER = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 # An e-mail address, or what the classifier puts in a secret's place.
 _ADDRESS = re.compile(r"\[secret:[a-z0-9-]+\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
@@ -56,11 +55,6 @@ def stem(word: str) -> str:
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "sl":
         word = word[:-1]
     return f"{word[:-1]}y" if word.endswith("i") and len(word) > 3 else word
-
-
-def without_markers(text: str) -> str:
-    """Text without citation marks such as "[2]"."""
-    return _MARKER.sub("", text)
 
 
 def without_addresses(text: str) -> str:

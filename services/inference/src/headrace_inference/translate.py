@@ -16,6 +16,7 @@ from headrace.query.v1.answer_pb2 import AnswerChunk, AnswerCompleted, Citation,
 from headrace.query.v1.events_pb2 import QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
 from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity, RetrievedChunk
+from headrace_models.prompting import Role, Turn
 from headrace_privacy import Erased, Opener, Seal, Text, Tier
 from headrace_runtime.errors import Rejected, Violation
 from numpy.typing import NDArray
@@ -29,9 +30,7 @@ from headrace_inference.domain import (
     Identity,
     Passage,
     Question,
-    Role,
     Spent,
-    Turn,
     Variant,
     Versioned,
 )

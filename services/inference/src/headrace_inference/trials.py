@@ -15,12 +15,12 @@ from headrace.query.v1.query_pb2 import (
     TRIAL_SETTING_ZERO_SHOT,
     Trial,
 )
+from headrace_models.prompting import render
 from headrace_privacy import Tier, strictest
 from headrace_stream.envelope import derived_id
 
 from headrace_inference.domain import WITHHELD, Answer, Cited, Grounding, Passage, Question, Spent, Variant, Versioned
 from headrace_inference.ports import Model
-from headrace_inference.prompting import conversation, fit, room_for_passages
 
 _NUMBER = re.compile(r"\[(\d{1,3})\]")
 
@@ -76,13 +76,13 @@ async def answer_unchecked(question: Question, variant: Variant, *, model: Model
     tier = strictest(question.tier, *(passage.tier for passage in question.passages))
     if not await admit(tier, sorted({passage.collection for passage in question.passages})):
         return no_answer(question, WITHHELD)
-    room = room_for_passages(question.text, variant, count=model.count, window=model.window)
-    texts = fit(question.passages, variant, count=model.count, room=room)
-    async with model.write(conversation(question.text, texts, variant), variant.decoding) as writing:
+    texts = [p.text for p in question.passages]
+    rendered = render(question.text, texts, variant.layout, count=model.count, window=model.window)
+    async with model.write(rendered.turns, variant.decoding) as writing:
         pieces = [piece async for piece in writing.pieces()]
         spent = writing.spent
     text = "".join(pieces).strip()
-    return Answer(text, Grounding.UNCHECKED, _cited(text, question.passages[: len(texts)]), tier, spent)
+    return Answer(text, Grounding.UNCHECKED, _cited(text, question.passages[: len(rendered.passages)]), tier, spent)
 
 
 def _cited(text: str, passages: Sequence[Passage]) -> tuple[Cited, ...]:

@@ -27,7 +27,8 @@ from headrace_models.generation.loading import (
     wheel_weights,
 )
 from headrace_models.generation.request import Event, Finished, Request, Sampling, Usage
-from headrace_models.generation.text import ChatText, Encoded, Turn
+from headrace_models.generation.text import ChatText, Encoded
+from headrace_models.prompting import Turn
 
 __all__ = [
     "BatchSettings",

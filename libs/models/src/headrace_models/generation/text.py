@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-Role = Literal["system", "user", "assistant"]
+from headrace_models.prompting import Turn
 
 # Stands for a turn's text while the template is rendered. Private-use characters: no template cares about them.
 _MARK = "\ue000{}\ue001"
@@ -15,15 +15,6 @@ _PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation. `fixed` says that it belongs to the prompt and holds nothing of the user's."""
-
-    role: Role
-    text: str = field(repr=False)
-    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

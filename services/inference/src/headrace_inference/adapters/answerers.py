@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headrace_models.prompting import room_for_passages
 from headrace_privacy import Tier
 
 from headrace_inference.adapters.backends import Backend, Backends
 from headrace_inference.domain import Prompt, Spent, Variant, Versioned
 from headrace_inference.ports import Model
-from headrace_inference.prompting import room_for_passages
 from headrace_inference.route_choosing import Answerer, Broken
 from headrace_inference.routing import Obstacle, Standing
 from headrace_inference.variant_catalogue import Catalogue
@@ -82,7 +82,7 @@ class CatalogueAnswerers:
         key = (variant.prompt, backend.name, variant.decoding.max_output_tokens)
         if (room := self._rooms.get(key)) is None:
             model = backend.own
-            room = room_for_passages("", variant, count=model.count, window=model.window)
+            room = room_for_passages("", variant.layout, count=model.count, window=model.window)
             if len(self._rooms) >= _MOST_REMEMBERED:
                 self._rooms.clear()
             self._rooms[key] = room

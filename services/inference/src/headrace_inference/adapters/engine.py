@@ -12,9 +12,10 @@ from pathlib import Path
 import structlog
 import torch
 from headrace_models import generation
+from headrace_models.prompting import Turn
 from headrace_runtime.errors import Overloaded, Rejected, Unavailable, Violation
 
-from headrace_inference.domain import Decoding, Identity, Spent, Turn
+from headrace_inference.domain import Decoding, Identity, Spent
 
 log = structlog.get_logger()
 
@@ -79,7 +80,7 @@ class EngineModel:
     @asynccontextmanager
     async def write(self, turns: Sequence[Turn], decoding: Decoding) -> AsyncIterator[EngineWriting]:
         """See ports.Model.write. Leaving frees the slot at the engine's next step."""
-        encoded = self.engine.text.encode([generation.Turn(t.role, t.text, t.fixed) for t in turns])
+        encoded = self.engine.text.encode(turns)
         request = generation.Request(
             encoded.ids,
             max_output_tokens=decoding.max_output_tokens,

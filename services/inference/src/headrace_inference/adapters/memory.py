@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from headrace_models.prompting import Turn
 from headrace_privacy import Tier
 
-from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Turn, Versioned
+from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Versioned
 from headrace_inference.routing import BY_DEFAULT, Chosen
 
 

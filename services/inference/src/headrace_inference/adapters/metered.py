@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from headrace_models.prompting import Turn
 from headrace_runtime.errors import Failure, Overloaded, Unavailable
 from headrace_telemetry.metrics import counter
 
-from headrace_inference.domain import Decoding, Identity, Spent, Turn
+from headrace_inference.domain import Decoding, Identity, Spent
 from headrace_inference.meters import Breaker, CallLimit, Meter, Prices
 from headrace_inference.ports import Model, Writing
 

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 import stamina
+from headrace_models.prompting import Turn
 from headrace_runtime.errors import Failure, Overloaded, Rejected, Unavailable, Violation
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from headrace_inference.domain import Decoding, Identity, Spent, Turn
+from headrace_inference.domain import Decoding, Identity, Spent
 
 # A tokenizer takes about four characters of English a token; three leaves room where the server's is not known.
 CHARACTERS_A_TOKEN = 3

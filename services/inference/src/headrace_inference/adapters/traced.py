@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from headrace_models.prompting import Turn
 from headrace_telemetry.metrics import histogram
 from headrace_telemetry.tracing import Attributes, describe, span
 from opentelemetry.trace import SpanKind
 
-from headrace_inference.domain import Decoding, Identity, Spent, Turn, Versioned
+from headrace_inference.domain import Decoding, Identity, Spent, Versioned
 from headrace_inference.ports import Model, Writing
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from headrace_inference.sentences import is_prose, is_sentence, split, take_first
+from headrace_models.prompting.sentences import is_prose, is_sentence, split, take_first
 
 
 @pytest.mark.parametrize(
