@@ -78,13 +78,13 @@ class Reader:
 
     def _pairs(self, words: NDArray[np.uint64]) -> NDArray[np.uint16]:
         a, b = self._multipliers[:2]
-        return ((words[:-1] * a + words[1:] * b) >> _SHIFT).astype(np.uint16)
+        return np.asarray((words[:-1] * a + words[1:] * b) >> _SHIFT, np.uint16)
 
     def _triples(self, text: str) -> NDArray[np.uint16]:
         letters = np.frombuffer(text.encode("utf-32-le", errors="replace"), "<u4").astype(np.uint64)
         a, b, c = self._multipliers[2:]
         mixed = letters[:-2] * a + letters[1:-1] * b + letters[2:] * c
-        return (mixed >> _SHIFT).astype(np.uint16) + np.uint16(layout.PAIRS)
+        return np.asarray((mixed >> _SHIFT) + np.uint64(layout.PAIRS), np.uint16)
 
 
 def _sentences(text: str) -> Iterator[list[str]]:

@@ -21,9 +21,9 @@ class Rules:
 
     `false_alarms`: at most this share of tenants' weeks, in expectation, sees any alert although nothing changed.
     `looks_per_week`: how many looks that is planned for; later ones of the same week decide too, but more strictly.
-    `minimum_queries`: a slice with fewer in the window, or in the baseline, is not read at all; of a measure that not every
-    query has (thumbs, scores) at least `minimum_few` are wanted. `minimum_conversations`: the least effective number
-    of conversations' groups on each side, of `layout.GROUPS`; below, nobody can tell chance from change.
+    `minimum_queries`: a slice with fewer in the window, or in the baseline, is not read at all; of a measure that not
+    every query has (thumbs, scores) at least `minimum_few` are wanted. `minimum_conversations`: the least effective
+    number of conversations' groups on each side, of `layout.GROUPS`; below, nobody can tell chance from change.
     `least`: the smallest effect that anybody cares about, by kind of effect; below it nothing opens.
     `in_a_row`: an alert opens when so many looks in a row find it, and closes when so many find nothing.
     `closes_at`: it closes only below this share of `least`, or when chance alone explains what is left (p > .05).
