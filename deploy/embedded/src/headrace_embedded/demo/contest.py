@@ -60,19 +60,21 @@ async def learn_kinds(client: Client, questions: Iterable[KnownQuestion]) -> Seq
 
 async def put_variants(client: Client) -> list[VariantReference]:
     """Stores both prompts, and a variant of each that is the same in all else."""
-    stored = []
-    for name in (A, B):
-        prompt = (await client.put_prompt(_prompt(name), tenant=TENANT)).prompt
-        variant = Variant(
-            name=name,
-            prompt=prompt.name,
-            prompt_version=prompt.version,
-            reading=Reading(passages=PASSAGES),
-            decoding=Decoding(max_output_tokens=OUTPUT_TOKENS, top_p=1.0),
-        )
-        version = (await client.put_variant(variant, tenant=TENANT)).variant.version
-        stored.append(VariantReference(name=name, version=version))
-    return stored
+    return [await put_variant(client, name, passages=PASSAGES) for name in (A, B)]
+
+
+async def put_variant(client: Client, name: str, *, passages: int) -> VariantReference:
+    """Stores a prompt of ours, and the variant of the same name that reads so many passages."""
+    prompt = (await client.put_prompt(_prompt(name), tenant=TENANT)).prompt
+    variant = Variant(
+        name=name,
+        prompt=prompt.name,
+        prompt_version=prompt.version,
+        reading=Reading(passages=passages),
+        decoding=Decoding(max_output_tokens=OUTPUT_TOKENS, top_p=1.0),
+    )
+    version = (await client.put_variant(variant, tenant=TENANT)).variant.version
+    return VariantReference(name=name, version=version)
 
 
 def _prompt(name: str) -> Prompt:
@@ -135,12 +137,18 @@ async def _answered_by(client: Client, question: KnownQuestion, conversation: st
 async def store_the_questions(client: Client, halves: dict[Any, list[KnownQuestion]]) -> Dataset:
     """Makes a dataset of the questions with their known answers; the half to measure on is held out."""
     splits = {"tune": SPLIT_TRAIN, "test": SPLIT_TEST}
-    rows = [_row(question, splits[half]) for half, questions in halves.items() for question in questions]
+    rows = [to_row(question, splits[half], source=SOURCE) for half, some in halves.items() for question in some]
+    return await store_rows(client, rows)
+
+
+async def store_rows(client: Client, rows: Sequence[DatasetRow]) -> Dataset:
+    """Makes a dataset of rows that are public."""
     request = ImportDatasetRequest(tenant=TENANT, name=DATASET, rows=rows, seed=SEED, declared_tier=TIER_PUBLIC)
     return (await client.import_dataset(request)).dataset
 
 
-def _row(question: KnownQuestion, split: Any) -> DatasetRow:
+def to_row(question: KnownQuestion, split: Any, *, source: str) -> DatasetRow:
+    """A question with what is known of its answer, which documents of that source give."""
     return DatasetRow(
         row_id=question.id,
         split=split,
@@ -149,7 +157,7 @@ def _row(question: KnownQuestion, split: Any) -> DatasetRow:
         question=question.question,
         answer=question.answer,
         key_facts=question.facts,
-        documents=[f"{SOURCE}/{document}" for document in sorted(question.documents)],
+        documents=[f"{source}/{document}" for document in sorted(question.documents)],
         unanswerable=not question.answerable,
     )
 

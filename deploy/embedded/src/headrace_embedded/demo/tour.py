@@ -89,14 +89,16 @@ class Asked:
     total_ms: float
 
 
-async def put_documents(client: Client, reference: Sequence[Topic], advance: Advance) -> Counter[str]:
-    """Puts every topic and counts what became of them: "indexed" or "unchanged", and "chunks"."""
+async def put_documents(
+    client: Client, reference: Sequence[Topic], advance: Advance, *, source: str = SOURCE
+) -> Counter[str]:
+    """Puts every topic into a source and counts what became of them: "indexed" or "unchanged", and "chunks"."""
     places = asyncio.Semaphore(IN_FLIGHT)
     outcomes: Counter[str] = Counter()
 
     async def put(topic: Topic) -> None:
         async with places:
-            response = await _put(client, topic)
+            response = await _put(client, topic, source)
         outcomes[documents.Outcome.Name(response.outcome).removeprefix("OUTCOME_").lower()] += 1
         outcomes["chunks"] += response.chunks
         advance()
@@ -106,13 +108,13 @@ async def put_documents(client: Client, reference: Sequence[Topic], advance: Adv
     return outcomes
 
 
-async def _put(client: Client, topic: Topic) -> documents.PutResponse:
+async def _put(client: Client, topic: Topic, source: str) -> documents.PutResponse:
     for pause in (0.5, 1.0, 2.0, 4.0, 8.0):
         try:
             return await client.put_document(
                 topic.markdown.encode(),
                 tenant=TENANT,
-                source=SOURCE,
+                source=source,
                 document_id=topic.name,
                 title=topic.title,
                 media_type=corpus.MEDIA_TYPE,

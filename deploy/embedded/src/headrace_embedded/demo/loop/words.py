@@ -1,0 +1,159 @@
+"""What the tour says of what it sees. Pure: from messages to lines."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.drift.v1.drift_pb2 import Alert, Lever, Measure, MovedWord, Reading
+from headrace.feedback.v1.reports_pb2 import ReportLine
+from headrace.privacy.v1.erasure_pb2 import ReachedModel
+from headrace.training.v1.models_pb2 import Evidence, GateReport, Memorisation, Rollout
+from headrace.training.v1.training_pb2 import Cause, RunState, TrainingRun
+
+from headrace_embedded.demo.corpus import Topic
+
+#: So many words, readings and documents are shown; the rest is counted.
+SHOWN = 8
+
+
+def alert_lines(alert: Alert) -> Iterator[str]:
+    """Why it was raised, what moved, and what to pull."""
+    said = alert.explanation
+    yield said.summary
+    yield from (f"  {reading_line(reading)}" for reading in alert.readings[:SHOWN])
+    risen = [moved.word for moved in _risen(said.words)]
+    if risen:
+        yield f"Words that came: {_listed(risen, most=3 * SHOWN)}."
+    for kind in said.kinds[:SHOWN]:
+        grounded = f"supported answers {kind.baseline_grounded:.0%} → {kind.window_grounded:.0%}"
+        yield f"  {kind.kind}: {kind.baseline_share:.0%} → {kind.window_share:.0%} of the questions, {grounded}"
+    yield f"Of the questions with new words, {said.without_close_passage:.0%} found nothing close."
+    yield f"What to pull first: {_word(Lever.Name(said.lever), 'LEVER_')}. {said.because}"
+
+
+def reading_line(reading: Reading) -> str:
+    """One measure: from what to what, how large that is, and how likely by chance."""
+    name = reading.evaluator or _word(Measure.Name(reading.measure), "MEASURE_")
+    effect = f"{reading.effect_kind} {reading.effect:.2f}"
+    return f"{name:<18} {reading.baseline:8.3f} → {reading.window:8.3f}   {effect}, p {_probability(reading.p_value)}"
+
+
+def _probability(p: float) -> str:
+    return "< .0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _risen(words: Iterable[MovedWord]) -> Iterator[MovedWord]:
+    """Those that may be shown, and that are said more often now."""
+    return (moved for moved in words if moved.word and moved.window > moved.baseline)
+
+
+def named_documents(words: Iterable[MovedWord], shelf: Sequence[Topic]) -> list[tuple[Topic, list[str]]]:
+    """Which documents on a shelf the new words point at: each word at the one that speaks of it most. The document that
+    most of the risen share points at comes first."""
+    pointing: dict[str, list[str]] = {}
+    weight: Counter[str] = Counter()
+    for moved in _risen(words):
+        best = max(shelf, key=lambda topic: speaks_of(topic, moved.word))
+        if speaks_of(best, moved.word) > 0:
+            pointing.setdefault(best.name, []).append(moved.word)
+            weight[best.name] += round((moved.window - moved.baseline) * 1e6)
+    by_name = {topic.name: topic for topic in shelf}
+    return [(by_name[name], pointing[name]) for name, _ in weight.most_common()]
+
+
+def speaks_of(topic: Topic, word: str) -> float:
+    """How much a document speaks of a word: its share of the words, and more than any share when it is in the title."""
+    said = re.findall(r"\w+", topic.markdown.lower())
+    return said.count(word) / len(said) + (word in re.findall(r"\w+", topic.title.lower()))
+
+
+def shelf_lines(named: Sequence[tuple[Topic, list[str]]]) -> Iterator[str]:
+    """The documents that are missing, each with the words that point at it."""
+    for topic, words in named[:SHOWN]:
+        yield f"  {topic.title:<28} {_listed(words, most=SHOWN)}"
+    if len(named) > SHOWN:
+        yield f"  and {len(named) - SHOWN} more"
+
+
+def run_lines(run: TrainingRun) -> Iterator[str]:
+    """What started a run, what it learns from, and how it went."""
+    causes = _listed([_word(Cause.Name(cause), "CAUSE_") for cause in run.causes], most=SHOWN)
+    yield f"Run {run.run_id[:8]}: {state(run)}, started by {causes}, from {run.base.name} {run.base.version}"
+    yield f"  dataset {run.dataset_id[:12]}, {run.tokens:,} tokens in {run.compute_seconds:,.0f} s of compute"
+    if run.held_out_loss:
+        yield f"  loss {run.loss:.2f} on training rows, {run.held_out_loss:.2f} on held-out ones"
+    if run.without_grant:
+        yield f"  {run.without_grant} rows were left out for want of a grant"
+
+
+def state(run: TrainingRun) -> str:
+    """How a run stands, as a word."""
+    return _word(RunState.Name(run.state), "RUN_STATE_")
+
+
+def gate_lines(report: GateReport) -> Iterator[str]:
+    """What the gate found, rule by rule."""
+    yield f"The gate {'let it through' if report.passed else 'refused'}, against {report.champion or 'the base'}:"
+    for line in report.lines:
+        yield f"  {'✓' if line.passed else '✗'} {line.sentence or line.rule}"
+
+
+def memorisation_lines(found: Memorisation) -> Iterator[str]:
+    """Whether secrets that were planted in the training rows can be got out again."""
+    yield (
+        f"Of {found.planted} secrets planted in its rows, {found.extracted} can be got out of it. Their exposure is "
+        f"{found.exposure:.1f} bits; of {found.controls} that it never saw, 95 % stay below {found.controls_limit:.1f}."
+    )
+
+
+def rollout_lines(rollout: Rollout) -> Iterator[str]:
+    """How the canary did."""
+    ended = rollout.ended.replace("_", " ") or "going on"
+    yield f"{rollout.answers} answers of it, {rollout.champion_answers} of the champion: {ended}. {rollout.because}"
+    yield from (f"  {_evidence(each)}" for each in rollout.evidence)
+
+
+def _evidence(seen: Evidence) -> str:
+    verdict = seen.verdict.replace("_", " ")
+    shares = f"{seen.canary:.0%} against {seen.champion:.0%}"
+    return f"{seen.measure:<9} {shares}, the difference lies in {seen.low:+.2f} to {seen.high:+.2f}: {verdict}"
+
+
+def gain_line(line: ReportLine) -> str:
+    """One measure of the old model (A) and the new (B), with the interval of the difference."""
+    points = [round(100 * value) for value in (line.difference.value, line.difference.low, line.difference.high)]
+    return (
+        f"{line.measure}: {line.a.value:.0%} → {line.b.value:.0%}, {points[0]:+d} points "
+        f"(95 % interval {points[1]:+d} to {points[2]:+d}, {line.difference.answers} questions)"
+    )
+
+
+def reached_lines(models: Iterable[ReachedModel]) -> Iterator[str]:
+    """The models that an erasure reached, and what became of them."""
+    for reached in models:
+        is_retired = reached.HasField("retired_at")
+        ended = f"retired at {_clock(reached.retired_at)}" if is_retired else f"to go by {_clock(reached.retire_by)}"
+        instead = f", in its place: {reached.replaced_by}" if reached.replaced_by else ""
+        yield f"  {reached.model} learned from it: {ended}{instead}"
+
+
+def duration(seconds: float) -> str:
+    """ "48 s", "6 min 05 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _clock(moment: Timestamp) -> str:
+    return f"{moment.ToDatetime():%H:%M:%S} UTC"
+
+
+def _listed(words: Sequence[str], *, most: int) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("_", " ")
