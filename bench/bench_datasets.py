@@ -166,7 +166,7 @@ async def _build(database: Database, vault: Vault) -> Snapshot:
         site = Site(PostgresLogReader(database), _Anybody(), load_policy(None), vault, shelf)
         library = Library(ledger, lambda unit: PostgresBooks(unit.connection), shelf, DatasetTombstones(vault))
         order = Order(TENANT, "bench", Wanted(Purpose.TRAIN), seed=1)
-        async with building(order, site, by=Principal("developer", TENANT, "dora")) as build:
+        async with building(order, site, by=Principal("developer", TENANT, "dora"), now=datetime.now(UTC)) as build:
             async for _ in build.steps():
                 pass
             kept, _ = await keep(await build.finish(now=NOW), library)

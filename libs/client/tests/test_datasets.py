@@ -93,6 +93,7 @@ async def test_a_build_says_what_went_in_and_what_did_not(house: House) -> None:
     ran = await house.run(
         *("build", "support", "--tenant", "acme", "--purpose", "train", "--approved", "--max-tier", "public"),
         *("--least", "groundedness=0.8", "--since", "2026-11-01", "--seed", 7, "--without-subject", "anna"),
+        *("--documents", "guide", "--documents", "wiki", "--documents-only"),
     )
     assert ran.exit_code == 0, ran.output
     (request,) = house.datasets.asked
@@ -100,6 +101,7 @@ async def test_a_build_says_what_went_in_and_what_did_not(house: House) -> None:
     assert (request.tenant, request.name, request.seed, query.purpose) == ("acme", "support", 7, PURPOSE_TRAIN)
     assert (query.approved_only, query.max_tier, query.scores[0].least) == (True, TIER_PUBLIC, 0.8)
     assert (query.since.ToJsonString(), list(query.without_subjects)) == ("2026-11-01T00:00:00Z", ["anna"])
+    assert (list(query.document_sources), query.documents_only) == (["guide", "wiki"], True)
     assert ID in ran.stdout
     assert "no live grant covers it" in ran.stdout
 

@@ -89,6 +89,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             classifier=classifier,
             policy=policy,
             passages=passages,
+            documents=helpers.documents,
         )
         datasets.subscribe(bus)
         # Scores go with the answers that they are about, so their part comes after those of the answers.

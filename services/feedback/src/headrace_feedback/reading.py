@@ -89,32 +89,64 @@ class Readable:
 _Group = tuple[Tier, tuple[str, ...]]
 
 
-class Exporting:
-    """One stream of interactions for a purpose.
+class Leave:
+    """What somebody who reads batch by batch was allowed so far.
 
-    Each batch is authorized by itself. A group (a tier, a set of sources) that a grant had opened and that is refused
-    later means that the grant has ended: the stream ends at once, with Denied, rather than go on as if it were whole.
+    A group (a tier, a set of sources) that a grant had opened and that is refused later means that the grant has ended:
+    reading ends at once, with Denied, rather than go on as if it were whole.
     """
 
-    def __init__(self, wish: Wish, desk: Desk, *, by: Principal) -> None:
-        self._wish = wish
-        self._desk = desk
-        self._by = by
+    def __init__(self, authorizer: Authorizer, policy: Policy) -> None:
+        self._authorizer = authorizer
+        self._policy = policy
         self._granted: set[_Group] = set()
         self._refused: list[str] = []
         self._was_allowed = False
+
+    async def ask(self, use: Use) -> Verdict:
+        """Asks for one group. Raises Denied when a grant that opened it has ended."""
+        group = (use.tier, use.sources)
+        verdict = await self._authorizer.authorize(use)
+        if verdict.allowed:
+            self._was_allowed = True
+            if verdict.grant_id:
+                self._granted.add(group)
+        elif group in self._granted:
+            raise Denied(f"a grant ended while it was being read: {verdict.reason}")
+        else:
+            self._refused.append(refusal(use, verdict, self._policy))
+        return verdict
+
+    def check(self) -> None:
+        """Raises Denied when the policy, or the lack of a grant, left nothing of what was asked for."""
+        if self._refused and not self._was_allowed:
+            raise Denied(self._refused[0])
+
+
+class Exporting:
+    """One stream of interactions for a purpose. Each batch is authorized by itself; see Leave."""
+
+    def __init__(self, wish: Wish, desk: Desk, *, by: Principal, leave: Leave | None = None) -> None:
+        self._wish = wish
+        self._desk = desk
+        self._by = by
+        self._leave = leave or Leave(desk.authorizer, desk.policy)
         self.excluded: Counter[tuple[Reason, Tier]] = Counter()
 
     async def batches(self) -> AsyncIterator[Sequence[Readable]]:
         """Yields what may be read, oldest first. Raises Denied when the policy, or the lack of a grant, leaves nothing
         of what was asked for; and when a grant ends on the way."""
+        async for readable in self.readable():
+            yield readable
+        self._leave.check()
+
+    async def readable(self) -> AsyncIterator[Sequence[Readable]]:
+        """The same for one who reads other things too, and checks at the end whether anything was allowed."""
         await self._check_purpose()
         async for outlines in self._pages():
             readable = await self._read(self._grounded_as_wished(outlines))
             if readable:
                 yield readable
-        if self._refused and not self._was_allowed:
-            raise Denied(self._refused[0])
 
     def exclude(self, reason: Reason, tier: Tier) -> None:
         """Counts an interaction that is left out."""
@@ -150,7 +182,7 @@ class Exporting:
         return kept
 
     async def _read(self, outlines: Sequence[Outline]) -> list[Readable]:
-        verdicts = {group: await self._ask(group, members) for group, members in _grouped(outlines).items()}
+        verdicts = {group: await self._ask(members) for group, members in _grouped(outlines).items()}
         allowed = {one.query_id: one for one in outlines if verdicts[_group(one)].allowed}
         if not allowed:
             return []
@@ -165,18 +197,11 @@ class Exporting:
             if query_id in contents
         ]
 
-    async def _ask(self, group: _Group, members: Sequence[Outline]) -> Verdict:
+    async def _ask(self, members: Sequence[Outline]) -> Verdict:
         use = _use(self._by, self._wish, members)
-        verdict = await self._desk.authorizer.authorize(use)
-        if verdict.allowed:
-            self._was_allowed = True
-            if verdict.grant_id:
-                self._granted.add(group)
-        elif group in self._granted:
-            raise Denied(f"a grant ended while it was being read: {verdict.reason}")
-        else:
-            self._refused.append(refusal(use, verdict, self._desk.policy))
-            self.excluded[_reason(use, self._desk.policy), use.tier] += len(members)
+        verdict = await self._leave.ask(use)
+        if not verdict.allowed:
+            self.excluded[reason_of(use, self._desk.policy), use.tier] += len(members)
         return verdict
 
 
@@ -204,7 +229,8 @@ def _use(by: Principal, wish: Wish, members: Sequence[Outline]) -> Use:
     )
 
 
-def _reason(use: Use, policy: Policy) -> Reason:
+def reason_of(use: Use, policy: Policy) -> Reason:
+    """Why a use was refused: whether a grant would have changed it."""
     kind = policy.ruling(use.purpose, use.tier, use.role).kind
     return "denied_by_policy" if kind is RulingKind.DENY else "no_grant"
 
@@ -212,7 +238,7 @@ def _reason(use: Use, policy: Policy) -> Reason:
 def refusal(use: Use, verdict: Verdict, policy: Policy) -> str:
     """What a person reads: why, and what would mend it."""
     why = verdict.reason.rstrip(".")
-    if _reason(use, policy) == "denied_by_policy":
+    if reason_of(use, policy) == "denied_by_policy":
         return f"{why}; no grant changes that"
     mend = f"headrace approvals request --tenant {use.tenant} --purpose {use.purpose.label} --reason …"
     return f"{why}; ask for a grant: {mend}"

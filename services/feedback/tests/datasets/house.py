@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from headrace import topics
 from headrace.feedback.v1 import datasets_pb2
@@ -22,6 +22,8 @@ from headrace.privacy.v1.erasure_pb2 import (
     ErasureVerifying,
 )
 from headrace.privacy.v1.privacy_pb2 import Purpose as WirePurpose
+from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
 from headrace_database import Database
 from headrace_feedback.adapters.postgres import PostgresLog, PostgresReader
 from headrace_feedback.adapters.vault import VaultKeeper
@@ -37,7 +39,7 @@ from headrace_feedback.datasets.shelf import Shelf, open_shelf
 from headrace_feedback.erasing import LogHoldings, Tombstones
 from headrace_feedback.handlers import Door
 from headrace_identity import Principal
-from headrace_privacy import Tier, Vault
+from headrace_privacy import Owner, Seal, Text, Tier, Vault
 from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.policy_file import read_policy
 from headrace_stream import Ledger
@@ -71,6 +73,40 @@ class SomePassages:
         return {one: self.found[one] for one in chunk_ids if one in self.found}
 
 
+@dataclass
+class SomeDocuments:
+    """What is indexed, by source, two passages a page."""
+
+    keyring: MemoryKeyring
+    tenant: str
+    found: dict[str, list[RetrievedChunk]] = field(default_factory=dict)
+
+    async def put(self, source: str, document_id: str, *texts: str, tier: Tier = Tier.TIER_1) -> list[str]:
+        """Indexes a document; returns the ids of its passages."""
+        owner = Owner.document(self.tenant, source, document_id)
+        seal = Seal(owner, await self.keyring.issue(owner))
+        chunks = [
+            RetrievedChunk(
+                reference=ChunkReference(
+                    chunk_id=str(uuid5(NAMESPACE_URL, f"{document_id}/{ordinal}/{text}")),
+                    source=source,
+                    document_id=document_id,
+                    ordinal=ordinal,
+                    tier=WireTier.ValueType(int(tier)),
+                ),
+                text=seal.protect(Text(text, tier)),
+            )
+            for ordinal, text in enumerate(texts)
+        ]
+        self.found.setdefault(source, []).extend(chunks)
+        return [chunk.reference.chunk_id for chunk in chunks]
+
+    async def page(self, tenant: str, source: str, *, token: str) -> tuple[Sequence[RetrievedChunk], str]:
+        assert tenant == self.tenant
+        chunks, start = self.found.get(source, []), int(token or 0)
+        return chunks[start : start + 2], str(start + 2) if len(chunks) > start + 2 else ""
+
+
 class NoBus:
     """There is nothing on the topics."""
 
@@ -90,13 +126,16 @@ class DatasetHouse:
         self.keyring = MemoryKeyring()
         self.vault = Vault(self.keyring, clock=itertools.count(0, 100).__next__)
         self.authorizer, self.classifier, self.passages = SomeAuthorizer(), SomeClassifier(), SomePassages()
+        self.documents = SomeDocuments(self.keyring, tenant)
         self.shelf: Shelf = open_shelf(str(folder))
         self.moment = NOW
         self.by = Principal("developer", tenant, "dora")
         library = Library(self.ledger, _books_on, self.shelf, DatasetTombstones(self.vault))
         policy = read_policy(None)
         self.library = library
-        site = Site(PostgresLogReader(database), self.authorizer, policy, self.vault, self.shelf, batch=batch)
+        site = Site(
+            PostgresLogReader(database), self.authorizer, policy, self.vault, self.shelf, self.documents, batch=batch
+        )
         self.room = ReadingRoom(
             self.ledger, _books_on, self.shelf, self.authorizer, policy, self.vault, self.passages, batch=2
         )

@@ -127,12 +127,18 @@ def build_command(
     without_subject: Annotated[
         list[str] | None, _several("--without-subject", "Leave out what this end user asked")
     ] = None,
+    document_source: Annotated[
+        list[str] | None, _several("--documents", "Rows of this source's documents too, to train on")
+    ] = None,
+    documents_only: Annotated[
+        bool, typer.Option("--documents-only", help="Rows of documents alone, for continued pre-training.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="For the same split and sample again.")] = 0,
     person: AsOption = "",
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Build a snapshot of what a tenant's users asked and were answered.
+    """Build a snapshot of what a tenant's users asked and were answered, and of documents.
 
     Each row needs the policy's leave, or a grant; what is left out is counted by reason. Rows of one conversation, or
     that cite one document, are on one side of the split. The snapshot never changes; its id is the hash of its content.
@@ -153,6 +159,8 @@ def build_command(
         limit=limit,
         test_share=test_share,
         without_subjects=without_subject or [],
+        document_sources=document_source or [],
+        documents_only=documents_only,
     )
     for field, moment in (("since", since), ("until", until)):
         if moment is not None:

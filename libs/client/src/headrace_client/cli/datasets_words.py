@@ -133,6 +133,7 @@ def row_values(row: DatasetRow) -> dict[str, Any]:
         "tier": tier_label(row.tier),
         "question": row.question,
         "answer": row.answer,
+        "text": row.text,
         "corrected": row.corrected,
         "passages": list(row.passages),
         "key_facts": list(row.key_facts),

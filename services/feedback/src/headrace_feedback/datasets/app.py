@@ -22,7 +22,7 @@ from headrace_feedback.datasets.building import Site
 from headrace_feedback.datasets.consumers import DatasetConsumers
 from headrace_feedback.datasets.erasing import DatasetFiles, DatasetTombstones
 from headrace_feedback.datasets.keeping import Library
-from headrace_feedback.datasets.ports import Passages
+from headrace_feedback.datasets.ports import Documents, Passages
 from headrace_feedback.datasets.postgres import PostgresBooks, PostgresLogReader
 from headrace_feedback.datasets.reading import ReadingRoom
 from headrace_feedback.datasets.servicer import DatasetServicer, Desk
@@ -76,10 +76,11 @@ def make_datasets(
     classifier: RemoteClassifier,
     policy: Policy,
     passages: Passages,
+    documents: Documents | None,
 ) -> Datasets:
     """Puts the parts together."""
     library = Library(ledger, _books_on, shelf, DatasetTombstones(vault))
-    site = Site(PostgresLogReader(database), classifier, policy, vault, shelf)
+    site = Site(PostgresLogReader(database), classifier, policy, vault, shelf, documents)
     room = ReadingRoom(ledger, _books_on, shelf, classifier, policy, vault, passages)
     desk = Desk(
         site,

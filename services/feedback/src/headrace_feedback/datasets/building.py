@@ -1,6 +1,7 @@
 """Building a snapshot of the log.
 
 log ─▶ Sieve (no words) ─▶ Exporting: policy, grants, audit, batch by batch ─▶ Taker: opened, measured, sealed anew
+passages of documents ─▶ Sources, see documents.py: the same ─▶ PassageTaker
     ─▶ spill on disk ─▶ select (numbers) ─▶ data, manifest, card ─▶ books and store in one transaction
 """
 
@@ -16,15 +17,18 @@ from pathlib import Path
 from typing import cast
 from uuid import UUID
 
+from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
 from headrace_identity import Principal
 from headrace_privacy import Tier, Vault
 from headrace_privacy.policy import Policy
 from headrace_runtime.errors import Conflict
 from headrace_stream.erasing import Names, names_of
 
+from headrace_feedback.datasets import documents
 from headrace_feedback.datasets.candidates import Candidate, Page, unwanted
+from headrace_feedback.datasets.documents import PassageTaker, Sources
 from headrace_feedback.datasets.manifest import card_json, card_markdown, card_of, counts_of, id_of, manifest_of
-from headrace_feedback.datasets.ports import Log, LogReader, Store
+from headrace_feedback.datasets.ports import Documents, Log, LogReader, Store
 from headrace_feedback.datasets.selecting import select
 from headrace_feedback.datasets.shelf import CARD_JSON, CARD_MARKDOWN, DATA, MANIFEST, Spill, sha256_of, write_data
 from headrace_feedback.datasets.similarity import Hashes, Vocabulary
@@ -32,7 +36,7 @@ from headrace_feedback.datasets.snapshots import Excluded, Exclusion, Order, Row
 from headrace_feedback.datasets.words import Hasher, Taken, Taker, hasher_of, prepare
 from headrace_feedback.interaction import Exported, Outline
 from headrace_feedback.ports import Authorizer, Reader
-from headrace_feedback.reading import Desk, Exporting, Readable
+from headrace_feedback.reading import Desk, Exporting, Leave, Readable
 from headrace_feedback.uses import Span, Wish
 
 #: Interactions that are authorized, opened and held at a time; a call of the authorizer names at most 1,000.
@@ -41,19 +45,23 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where snapshots are built. The policy only gives a refusal its name: the authorizer decides."""
+    """Where snapshots are built. The policy only gives a refusal its name: the authorizer decides.
+
+    documents: None where no retriever is named.
+    """
 
     log: LogReader
     authorizer: Authorizer
     policy: Policy
     vault: Vault
     store: Store
+    documents: Documents | None = None
     batch: int = BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the log has been gone through, in interactions."""
+    """How far a build is: the interactions and passages that it looked at, of as many as it knows of."""
 
     done: int
     total: int
@@ -154,7 +162,9 @@ class Finished:
 class Building:
     """One build: go through `steps`, then `finish`."""
 
-    def __init__(self, order: Order, site: Site, folder: Path, *, by: Principal, hasher: Hasher, names: Names) -> None:
+    def __init__(
+        self, order: Order, site: Site, folder: Path, *, by: Principal, hasher: Hasher, names: Names, now: datetime
+    ) -> None:
         self._order = order
         self._site = site
         self._folder = folder
@@ -165,19 +175,45 @@ class Building:
         self._spill = Spill(folder / "spill.arrow")
         self._vocabulary = Vocabulary()
         self._taker = Taker(hasher, self._vocabulary, names.subject)
+        self._passage_taker = PassageTaker(hasher, self._vocabulary, now)
+        self._leave = Leave(site.authorizer, site.policy)
         self._rows: list[Row] = []
         self._shingles: list[Hashes] = []
 
     async def steps(self) -> AsyncIterator[Progress]:
-        """Reads the log, and says how far it is. Raises Denied as Exporting does."""
+        """Reads the log and the documents, and says how far it is. Raises Denied as Exporting does, Conflict where no
+        retriever is named."""
+        progress = Progress(0, 0)
+        if not self._order.wanted.documents_only:
+            async for progress in self._read_log():
+                yield progress
+        async for seen in self._read_documents():
+            progress = Progress(progress.done + seen, progress.total + seen)
+            yield progress
+        self._leave.check()
+        yield progress
+
+    async def _read_log(self) -> AsyncIterator[Progress]:
         total = await self._total()
         exporting = self._exporting()
-        async for batch in exporting.batches():
+        async for batch in exporting.readable():
             await self._take(batch)
             yield Progress(min(self._sieve.done, total), total)
         for (reason, tier), rows in exporting.excluded.items():
             self._tally.add(reason, tier, rows)
         yield Progress(total, total)
+
+    async def _read_documents(self) -> AsyncIterator[int]:
+        """Yields how many passages each page had."""
+        if not self._order.wanted.document_sources:
+            return
+        site = self._site
+        if site.documents is None:
+            raise Conflict("no retriever is named, which knows the documents: set HEADRACE_FEEDBACK_RETRIEVER")
+        sources = Sources(self._order, site.documents, self._leave, site.policy, self._by, self._tally.add)
+        async for page in sources.pages():
+            await self._take_passages(page.allowed)
+            yield page.seen
 
     async def _total(self) -> int:
         async with self._site.log.open(self._order.tenant) as log:
@@ -187,13 +223,20 @@ class Building:
         wanted, site = self._order.wanted, self._site
         wish = Wish(self._order.tenant, wanted.purpose, wanted.sources, wanted.span)
         desk = Desk(cast(Reader, self._sieve), site.authorizer, site.policy, batch=site.batch)
-        return Exporting(wish, desk, by=self._by)
+        return Exporting(wish, desk, by=self._by, leave=self._leave)
 
     async def _take(self, batch: Sequence[Readable]) -> None:
         prepared, opener, erased = await prepare(batch, self._site.vault)
         taken, more = await asyncio.to_thread(self._taker.take, prepared, opener)
         for gone in (*erased, *more):
             self._tally.add("erased", gone.tier)
+        await self.add(taken)
+
+    async def _take_passages(self, allowed: Sequence[tuple[RetrievedChunk, str]]) -> None:
+        prepared, opener, erased = await documents.prepare(allowed, self._site.vault, tenant=self._order.tenant)
+        taken, more = await asyncio.to_thread(self._passage_taker.take, prepared, opener)
+        for gone in (*erased, *more):
+            self._tally.add("erased", Tier.of(gone.reference.tier))
         await self.add(taken)
 
     async def add(self, taken: Sequence[Taken]) -> None:
@@ -277,13 +320,13 @@ def write_words(folder: Path, manifest: bytes, snapshot: Snapshot) -> None:
 
 def _nothing_left(excluded: Sequence[Excluded]) -> str:
     counted = ", ".join(f"{one.reason} {one.rows} ({one.tier.label})" for one in excluded)
-    return f"nothing is left: {counted}" if counted else "nothing is left: there are no interactions in that time"
+    return f"nothing is left: {counted}" if counted else "nothing is left: there is nothing of what was asked for"
 
 
 @asynccontextmanager
-async def building(order: Order, site: Site, *, by: Principal) -> AsyncIterator[Building]:
-    """Opens a build; what it wrote for itself goes when the context ends."""
+async def building(order: Order, site: Site, *, by: Principal, now: datetime) -> AsyncIterator[Building]:
+    """Opens a build that begins now; what it wrote for itself goes when the context ends."""
     hasher = await hasher_of(site.vault, order.tenant)
     names = await names_of(site.vault, order.tenant)
     async with site.store.workplace() as folder:
-        yield Building(order, site, folder, by=by, hasher=hasher, names=names)
+        yield Building(order, site, folder, by=by, hasher=hasher, names=names, now=now)

@@ -21,7 +21,7 @@ from headrace_feedback.datasets.building import Finished, Site, describe, write_
 from headrace_feedback.datasets.manifest import card_of, id_of, manifest_of
 from headrace_feedback.datasets.shelf import DATA, Spill, sha256_of, write_data
 from headrace_feedback.datasets.similarity import Vocabulary
-from headrace_feedback.datasets.snapshots import TEST_SHARE, Order, Row, Split, Wanted
+from headrace_feedback.datasets.snapshots import NEVER, TEST_SHARE, Order, Row, Split, Wanted
 from headrace_feedback.datasets.splitting import grouped, split
 from headrace_feedback.datasets.translate import stamp
 from headrace_feedback.datasets.words import Hasher, Taken, Taker, hasher_of
@@ -134,7 +134,7 @@ class Import:
             tier=one.tier,
             content_hash=content,
             # Not now: the same rows imported again are the same snapshot.
-            completed_at=_EPOCH,
+            completed_at=NEVER,
             asked_at=now,
             sources=tuple(sorted({document.partition("/")[0] for document in documents})),
             documents=documents,
@@ -144,9 +144,6 @@ class Import:
             answer_characters=len(one.row.answer),
             split=Split(stated.split),
         )
-
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def owner_of_import(tenant: str, name: str) -> Owner:

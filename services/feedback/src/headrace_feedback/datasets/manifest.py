@@ -55,17 +55,18 @@ def contents_of(manifest: bytes) -> dict[str, str]:
 
 
 def card_of(rows: Sequence[Row], *, vocabulary: int, words: int) -> Card:
-    """Counts what rows are like."""
+    """Counts what rows are like. A passage of a document has no question, no answer and no time."""
+    asked = [row for row in rows if not row.is_passage]
     return Card(
         vocabulary=vocabulary,
         words=words,
-        question_characters=_median(row.question_characters for row in rows),
-        answer_characters=_median(row.answer_characters for row in rows),
+        question_characters=_median(row.question_characters for row in asked),
+        answer_characters=_median(row.answer_characters for row in asked),
         corrected=sum(row.corrected for row in rows),
         conversations=len({row.conversation for row in rows if row.conversation}),
         documents=len({document for row in rows for document in row.documents}),
-        earliest=min((row.completed_at for row in rows), default=None),
-        latest=max((row.completed_at for row in rows), default=None),
+        earliest=min((row.completed_at for row in asked), default=None),
+        latest=max((row.completed_at for row in asked), default=None),
         variants=_counted(f"{row.variant.name} {row.variant.version}" for row in rows if row.variant.name),
         prompts=_counted(f"{row.prompt.name} {row.prompt.version}" for row in rows if row.prompt.name),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
 from headrace_privacy import Tier
 
 from headrace_feedback.datasets.candidates import Candidate, Page
@@ -116,6 +117,14 @@ class Passages(Protocol):
 
     async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
         """Those that are still indexed, by id, in the clear; the others are left out."""
+
+
+class Documents(Protocol):
+    """The passages of whole sources."""
+
+    async def page(self, tenant: str, source: str, *, token: str) -> tuple[Sequence[RetrievedChunk], str]:
+        """The next of a source's passages by document and ordinal, sealed as they rest, and what to ask the next page
+        with: "" after the last, and for the first. Raises Unavailable."""
 
 
 class Tombstones(Protocol):

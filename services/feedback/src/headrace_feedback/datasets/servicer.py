@@ -69,7 +69,7 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
             raise Rejected(*violations)
         hasher = await hasher_of(desk.site.vault, request.tenant)
         order = read_build(request, hidden=hasher.hidden)
-        async with building(order, desk.site, by=by) as build:
+        async with building(order, desk.site, by=by, now=desk.now()) as build:
             async for step in build.steps():
                 yield datasets_pb2.BuildDatasetResponse(done=step.done, total=step.total)
             kept, _ = await keep(await build.finish(now=desk.now()), desk.library)

@@ -64,7 +64,10 @@ _SPILL = pa.schema([("content", pa.binary()), ("asked", pa.binary()), ("words", 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A row's words at rest: the DatasetRow and the Query that asked, each a SealedBytes; and its words by number."""
+    """A row's words at rest: the DatasetRow and the Query that asked, each a SealedBytes; and its words by number.
+
+    asked: empty for a passage of a document, which nobody asked.
+    """
 
     content: bytes = field(repr=False)
     asked: bytes = field(repr=False)
@@ -73,7 +76,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A row as it rests. documents: all that it was made of; cited: of these what it names."""
+    """A row as it rests. documents: all that it was made of; cited: of these what it names. asked: see Sealed."""
 
     row_id: str
     split: Split

@@ -15,6 +15,10 @@ from headrace_feedback.interaction import Versioned
 from headrace_feedback.uses import Span
 
 NONE = Versioned("", "")
+#: When what nobody answered was answered.
+NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+#: The kind of rows of documents.
+DOCUMENT = "document"
 ALWAYS = Span()
 
 #: Why something that was asked for is not in a snapshot.
@@ -63,8 +67,8 @@ MOST_ROWS = 1_000_000
 class Wanted:
     """What goes into a snapshot; see headrace.feedback.v1.DatasetQuery. Empty sets allow all.
 
-    near_duplicates: above 1 nothing is dropped. most_a_kind: 0 is no limit. record: the query as it is kept, which
-    names no subject.
+    near_duplicates: above 1 nothing is dropped. most_a_kind: 0 is no limit. document_sources: whose passages are rows
+    too, or with documents_only alone. record: the query as it is kept, which names no subject.
     """
 
     purpose: Purpose
@@ -82,6 +86,7 @@ class Wanted:
     test_share: float = TEST_SHARE
     without_subjects: frozenset[str] = field(default=frozenset(), repr=False)
     document_sources: tuple[str, ...] = ()
+    documents_only: bool = False
     record: bytes = field(default=b"", repr=False)
 
 
@@ -101,7 +106,8 @@ class Row:
 
     sources, documents: all that it was made of, "source/document"; cited: of these what it names. content_hash: keyed,
     32 bytes. asked_at: when its question came. subject: the keyed hash of whose it is, for erasures; empty where nobody
-    was named. chunks: the passages that the answer was made of.
+    was named. chunks: the passages that the answer was made of. is_passage: it is one itself, of a document, and
+    nobody asked or answered anything.
     """
 
     row_id: str
@@ -120,6 +126,7 @@ class Row:
     prompt: Versioned = NONE
     conversation: bytes = b""
     subject: bytes = b""
+    is_passage: bool = False
     question_characters: int = 0
     answer_characters: int = 0
     split: Split = Split.UNSPECIFIED

@@ -74,7 +74,8 @@ def _wanted(query: DatasetQuery, hidden: Callable[[str], str]) -> Wanted:
         limit=query.limit or ROWS,
         test_share=query.test_share if query.HasField("test_share") else TEST_SHARE,
         without_subjects=frozenset(query.without_subjects),
-        document_sources=tuple(query.document_sources),
+        document_sources=tuple(dict.fromkeys(query.document_sources)),
+        documents_only=query.documents_only,
         record=_record(query, hidden),
     )
 
@@ -126,8 +127,7 @@ def _check_lists(query: DatasetQuery) -> Iterator[Violation]:
             yield Violation(f"query.{field}", "out_of_range", f"At most {SOURCES}.")
         if any(not 0 < len(name) <= SUBJECT_CHARACTERS or "\0" in name for name in names):
             yield Violation(f"query.{field}", "malformed", f"Each has 1 to {SUBJECT_CHARACTERS} characters, none NUL.")
-    if query.document_sources:
-        yield Violation("query.document_sources", "unsupported", "Rows of documents cannot be built yet.")
+    yield from _check_documents(query)
     if any(not 0 < len(name) <= SUBJECT_CHARACTERS for name in query.without_subjects):
         yield Violation("query.without_subjects", "malformed", f"Each has 1 to {SUBJECT_CHARACTERS} characters.")
     for place, bound in enumerate(query.scores):
@@ -135,6 +135,15 @@ def _check_lists(query: DatasetQuery) -> Iterator[Violation]:
             yield Violation(f"query.scores[{place}].evaluator", "missing", "Which evaluator?")
         if not math.isfinite(bound.least):
             yield Violation(f"query.scores[{place}].least", "out_of_range", "A number.")
+
+
+def _check_documents(query: DatasetQuery) -> Iterator[Violation]:
+    if query.documents_only and not query.document_sources:
+        yield Violation("query.document_sources", "missing", "Documents alone: of which sources?")
+    if query.document_sources and query.purpose == WirePurpose.PURPOSE_EVALUATE:
+        yield Violation("query.document_sources", "unsupported", "A document asks nothing: build it to train or share.")
+    if not all(map(NAME.fullmatch, query.document_sources)):
+        yield Violation("query.document_sources", "malformed", "A source has 1 to 64 of a-z, 0-9, _ and -.")
 
 
 def _check_numbers(query: DatasetQuery) -> Iterator[Violation]:
@@ -316,6 +325,7 @@ def to_row(
         unanswerable=content.unanswerable,
         grant_id=grant_id,
         group=stored.group,
+        text=content.text,
     )
     if stored.variant.name:
         row.variant.CopyFrom(_to_versioned(stored.variant))

@@ -33,6 +33,8 @@ class Hasher:
 
     def content(self, row: DatasetRow) -> bytes:
         """Of a row's words: 32 bytes."""
+        if row.text:
+            return self._hash("text", row.text)
         words = (row.question, row.answer, str(row.unanswerable), *row.key_facts)
         return self._hash("content", "\x1f".join(words))
 
@@ -159,11 +161,12 @@ class Taker:
         """Counts a row's words and seals it."""
         question = self.vocabulary.numbers(words_of(content.question))
         numbers = [*question, *self.vocabulary.numbers(words_of(content.answer))]
-        sealed = Sealed(_closed(content.SerializeToString(), seal), _closed(_bare(query), seal), numbers)
+        sealed = Sealed(closed(content.SerializeToString(), seal), closed(_bare(query), seal), numbers)
         return Taken(row, sealed, self.vocabulary.trigrams(question))
 
 
-def _closed(plaintext: bytes, seal: Seal) -> bytes:
+def closed(plaintext: bytes, seal: Seal) -> bytes:
+    """Seals what a row says."""
     return seal.close(plaintext).SerializeToString()
 
 

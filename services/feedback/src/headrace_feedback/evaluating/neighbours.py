@@ -15,7 +15,7 @@ from headrace.inference.v1.service_pb2_grpc import InferenceServiceStub
 from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
 from headrace.query.v1.answer_pb2 import Decoding
 from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
-from headrace.retrieval.v1.service_pb2 import GetChunksRequest
+from headrace.retrieval.v1.service_pb2 import GetChunksRequest, ListChunksRequest
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace_privacy import Tier
 from headrace_runtime.errors import Conflict, Denied, Overloaded, Unavailable
@@ -72,6 +72,13 @@ class RemotePassages:
             with _failures("the retriever"):
                 found += (await self._stub.GetChunks(request, timeout=CALL_SECONDS)).chunks
         return found
+
+    async def page(self, tenant: str, source: str, *, token: str) -> tuple[Sequence[RetrievedChunk], str]:
+        """See headrace_feedback.datasets.ports.Documents."""
+        request = ListChunksRequest(tenant=tenant, source=source, page_token=token)
+        with _failures("the retriever"):
+            response = await self._stub.ListChunks(request, timeout=CALL_SECONDS)
+        return response.chunks, response.next_page_token
 
 
 class RemoteEmbedder:
@@ -130,8 +137,10 @@ async def open_neighbours(settings: ServiceSettings, named: Named) -> AsyncItera
             for address in dict.fromkeys((named.retriever, named.embedder, named.inference))
             if address
         }
+        retriever = RemotePassages(channels[named.retriever]) if named.retriever else None
         yield Neighbours(
-            passages=RemotePassages(channels[named.retriever]) if named.retriever else None,
+            passages=retriever,
+            documents=retriever,
             embedder=RemoteEmbedder(channels[named.embedder]) if named.embedder else None,
             backend=RemoteBackend(channels[named.inference]) if named.inference else None,
         )

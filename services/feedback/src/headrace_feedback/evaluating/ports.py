@@ -15,6 +15,7 @@ from headrace.retrieval.v1.retrieval_pb2 import RetrievedChunk
 from headrace_privacy import Tier
 from headrace_stream import Event
 
+from headrace_feedback.datasets.ports import Documents
 from headrace_feedback.evaluating.judging import Ballot, Calibration, Judge, Model
 from headrace_feedback.evaluating.measuring import Score, Scored, Subject
 from headrace_feedback.evaluating.pairs import PairScore
@@ -167,6 +168,7 @@ class Neighbours:
     """Who helps to measure; None: nobody is named, and what needs them is off."""
 
     passages: Passages | None = None
+    documents: Documents | None = None
     embedder: Embedder | None = None
     backend: Backend | None = None
 
