@@ -14,7 +14,20 @@ ALLOWED: dict[str, str] = {
     r"file kafka/data/(query|document|feedback)\.submitted-\d+/.*": "The broker's own files of the same.",
 }
 
+#: What developers write for the model and for judges. It is TIER_1: clear in their own tables, and nowhere else.
+AUTHORED: dict[str, str] = {
+    r"table inference\.(tenant_prompts|prompt_labels|kinds|routes)": "Prompts, why a label or a route was moved, and "
+    "the examples of kinds.",
+    r"table feedback\.rubrics": "What experts judge by.",
+    r"file postgres/data/(base|pg_wal)/.*": "The database's own files of the same.",
+}
+
 
 def leaks(hits: Iterable[Hit]) -> list[Hit]:
     """Returns those that are nowhere allowed."""
-    return [hit for hit in hits if not any(re.fullmatch(pattern, hit.place) for pattern in ALLOWED)]
+    return [hit for hit in hits if not _is_allowed(hit)]
+
+
+def _is_allowed(hit: Hit) -> bool:
+    patterns = [*ALLOWED, *(AUTHORED if hit.canary == "authored" else ())]
+    return any(re.fullmatch(pattern, hit.place) for pattern in patterns)

@@ -37,7 +37,7 @@ class Canary:
 
 
 def make_canaries(seed: int) -> list[Canary]:
-    """Makes one set: two names, code, a card number, two keys, and one of each for the doors that only err."""
+    """Makes one set: two names, code, a card number, two keys, and names for single doors: erring, developers', ..."""
     chance = random.Random(seed)
     return [
         Canary("name", "name", f"{_word(chance)} {_word(chance)}-{_word(chance)}".title()),
@@ -48,6 +48,8 @@ def make_canaries(seed: int) -> list[Canary]:
         Canary("label", "name", f"{_word(chance)} {_word(chance)} {_word(chance)}".title()),
         Canary("judged", "name", f"{_word(chance)} {_word(chance)}".title()),
         Canary("erring", "name", f"{_word(chance)} {_word(chance)} {_word(chance)}".title()),
+        Canary("authored", "name", f"{_word(chance)} {_word(chance)}".title()),
+        Canary("learned", "name", f"{_word(chance)} {_word(chance)}".title()),
     ]
 
 

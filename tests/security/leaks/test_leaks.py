@@ -17,7 +17,8 @@ from headrace_embedded.trial import Trial, running
 from tests.security.leaks import reading
 from tests.security.leaks.allowed import leaks
 from tests.security.leaks.canaries import make_canaries
-from tests.security.leaks.doors import Doors
+from tests.security.leaks.doors import PRODUCT, SUBJECT, TENANT, Doors
+from tests.security.leaks.learning import PLACES, Learning
 from tests.security.leaks.receiver import Received, receiving
 from tests.security.leaks.scanning import Hit, Scanner, Written
 
@@ -70,6 +71,8 @@ async def used_and_misused() -> list[Written]:
                 await doors.use()
                 await asyncio.gather(kill_once(trial, "inference"), doors.misuse())
                 assert await doors.until_ended(seconds=PATIENCE) == []
+                learning = Learning(trial.endpoints, client, CANARIES, tenant=TENANT)
+                await learning.use(doors.planted.queries[0], product=PRODUCT, subject=SUBJECT)
             written = await everything(trial, received, scratch)
     return written + received.exports + doors.planted.errors
 
@@ -78,6 +81,8 @@ async def test_nothing_leaks() -> None:
     written = await used_and_misused()
     places = Counter(each.place.split(" ")[0] for each in written)
     assert {"spans", "metrics", "table", "topic", "file", "error"} <= set(places), places
+    assert {each.place for each in written} >= PLACES, "every door must have been gone through"
+    assert any(each.place.startswith("file datasets/") for each in written), "snapshots are on disk, and read"
     hits = await asyncio.to_thread(Scanner(CANARIES).hits, written)
     assert {hit.place for hit in hits} - {hit.place for hit in leaks(hits)}, "what is raw must at least be found"
     assert not leaks(hits), summary(leaks(hits))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.security.leaks.allowed import ALLOWED, leaks
+from tests.security.leaks.allowed import ALLOWED, AUTHORED, leaks
 from tests.security.leaks.canaries import Canary, make_canaries
 from tests.security.leaks.scanning import Hit, Scanner, Written
 
@@ -72,3 +72,14 @@ def test_only_what_is_listed_is_allowed() -> None:
     others = [Hit(f"topic {name}", "name", "plain") for name in ("query.accepted", "query.submitted.dlq")]
     assert leaks([allowed, *others]) == others
     assert all(reason for reason in ALLOWED.values())
+
+
+def test_developers_words_are_allowed_in_their_own_tables_and_nobody_elses_are() -> None:
+    own = Hit("table inference.tenant_prompts", "authored", "plain")
+    others = [
+        Hit("table inference.tenant_prompts", "learned", "plain"),
+        Hit("topic routing.changed", "authored", "plain"),
+        Hit("table classifier.audit", "authored", "plain"),
+    ]
+    assert leaks([own, *others]) == others
+    assert all(reason for reason in AUTHORED.values())
