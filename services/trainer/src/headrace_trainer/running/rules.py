@@ -1,9 +1,10 @@
-"""How the loop decides for one tenant: the rules, with their defaults filled in."""
+"""How the loop decides for one tenant: the rules, with their defaults filled in, and when a run may begin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from headrace_trainer.running.runs import Recipe
 
@@ -45,3 +46,41 @@ class Rules:
     version: int = 0
     changed_by: str = ""
     changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a tenant used of its budget in the last 24 hours, by the database's clock. Runs of people do not count as
+    runs, but for what they compute."""
+
+    runs: int = 0
+    compute_seconds: float = 0.0
+
+
+#: Why a run that waits may not begin yet.
+Hindrance = Literal["", "early", "paused", "under_way", "runs", "compute"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What decides whether a run may begin now. early: seconds until its first cause has waited long enough."""
+
+    early: float
+    is_paused: bool
+    is_under_way: bool
+    used: Used
+
+
+def hindrance(rules: Rules, moment: Moment, *, by_person: bool) -> Hindrance:
+    """Says what keeps a run from beginning; "" when nothing does. A person waits for no causes, and for no budget."""
+    if moment.is_paused:
+        return "paused"
+    if moment.is_under_way:
+        return "under_way"
+    if by_person:
+        return ""
+    if moment.early > 0:
+        return "early"
+    if moment.used.runs >= rules.runs_a_day:
+        return "runs"
+    return "compute" if moment.used.compute_seconds >= rules.compute_seconds_a_day else ""

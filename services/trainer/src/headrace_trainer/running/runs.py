@@ -168,7 +168,8 @@ class Run:
     """A run as it stands.
 
     wanted: the snapshot that was asked for by name; "" has one built by `query`, the contract's DatasetQuery as bytes,
-    which names no subject. traceparent: the W3C context of its first cause; all of its spans hang there.
+    which names no subject. traceparent: the W3C context of its first cause; all of its spans hang there. begin_at: not
+    before, while it waits. attempts: how often training was begun.
     """
 
     run_id: UUID
@@ -190,8 +191,10 @@ class Run:
     made: Made | None = None
     model: str = ""
     failure: str = ""
+    begin_at: datetime | None = None
     begun_at: datetime | None = None
     ended_at: datetime | None = None
+    attempts: int = 0
     curve: Sequence[Point] = ()
 
     @property
