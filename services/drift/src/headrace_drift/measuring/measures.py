@@ -50,19 +50,18 @@ def _are_enough(a: Sums, b: Sums, least: int, rules: Rules) -> bool:
     return min(a.n, b.n) >= least and min(a.effective_groups, b.effective_groups) >= rules.minimum_conversations
 
 
-def _share(measure: Measure, a: Sums, b: Sums) -> Found:
+def _share(measure: Measure, a: Sums, b: Sums, *, more_variance: float = 0.0) -> Found:
     before, after = float(a.mean[0]), float(b.mean[0])
-    return Found(measure, before, after, cohens_h(before, after), "cohen_h", p_of_shares(a, b), (a.n, b.n))
+    p_value = p_of_shares(a, b, more_variance=more_variance)
+    return Found(measure, before, after, cohens_h(before, after), "cohen_h", p_value, (a.n, b.n))
 
 
 def _vocabulary(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:
     a, b = (Sums(np.zeros(layout.GROUPS), side.tally(Tally.WORDS)) for side in (baseline, window))
     if _are_enough(a, b, rules.minimum_queries, rules):
         known = vocabulary.Known.of(baseline.words)
-        found = _share(
-            Measure.VOCABULARY, Sums(known.left_out(), a.sizes), Sums(known.unknown_of(window.words), b.sizes)
-        )
-        yield found
+        a, b = Sums(known.left_out(), a.sizes), Sums(known.unknown_of(window.words), b.sizes)
+        yield _share(Measure.VOCABULARY, a, b, more_variance=known.surprise)
 
 
 def _ngrams(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:

@@ -23,7 +23,8 @@ class Rules:
     `looks_per_week`: how many looks that is planned for; later ones of the same week decide too, but more strictly.
     `minimum_queries`: a slice with fewer in the window, or in the baseline, is not read at all; of a measure that not
     every query has (thumbs, scores) at least `minimum_few` are wanted. `minimum_conversations`: the least effective
-    number of conversations' groups on each side, of `layout.GROUPS`; below, nobody can tell chance from change.
+    number of conversations' groups on each side, of `layout.GROUPS`: some 40 conversations. Of fewer, p-values below
+    1e-4 come several times too often.
     `least`: the smallest effect that anybody cares about, by kind of effect; below it nothing opens.
     `in_a_row`: an alert opens when so many looks in a row find it, and closes when so many find nothing.
     `closes_at`: it closes only below this share of `least`, or when chance alone explains what is left (p > .05).
@@ -35,7 +36,7 @@ class Rules:
     looks_per_week: int = 168
     minimum_queries: int = 50
     minimum_few: int = 30
-    minimum_conversations: float = 8.0
+    minimum_conversations: float = 16.0
     least: dict[EffectKind, float] = field(default_factory=_least)
     in_a_row: int = 2
     closes_at: float = 0.5

@@ -83,9 +83,13 @@ Rows = NDArray[np.void]
 
 @dataclass(slots=True)
 class Words:
-    """What was said, by bins of words' hashes. Two words share a bin rarely, and are then one."""
+    """What was said, by bins of words' hashes. Two words share a bin rarely, and are then one.
+
+    `patience`: so many may wait, or an eighth as many as are in order.
+    """
 
     rows: Rows = field(default_factory=lambda: np.empty(0, ROW))
+    patience: int = WAITING
     _waiting: list[Rows] = field(default_factory=list)
     _waits: int = 0
 
@@ -93,7 +97,7 @@ class Words:
         """Takes rows in any order, a bin as often as it comes."""
         self._waiting.append(rows)
         self._waits += rows.size
-        if self._waits > max(WAITING, self.rows.size // 2):
+        if self._waits > max(self.patience, self.rows.size // 8):
             self.settle()
 
     def settle(self) -> None:

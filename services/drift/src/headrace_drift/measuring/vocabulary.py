@@ -48,6 +48,18 @@ class Known:
         alone = (groups & (groups - np.uint32(1))) == 0
         return by_group(self.rows[alone | (self.rows["count"] < self.floor)])
 
+    @property
+    def surprise(self) -> float:
+        """The part of the variance of `left_out` that does not show between groups: which words the baseline missed.
+
+        Good's estimate of the share of unseen words is off by (N₁ + 2 N₂) / N² in the mean square, for N words of which
+        N₁ were said once and N₂ twice (D. McAllester, R. Schapire, COLT 2000). The groups show N₁; this is the rest,
+        with words that two groups said for those said twice.
+        """
+        twice = np.bitwise_count(self.rows["groups"]) == 2
+        said = float(self.rows["count"].sum())
+        return float(2 * ((self.rows["count"][twice] / 2.0) ** 2).sum()) / said**2 if said else 0.0
+
     def unknown_of(self, rows: Rows) -> Floats:
         """By group, those of a window's words that the baseline does not know."""
         return by_group(rows[~self.knows(rows["bin"])])
