@@ -80,6 +80,7 @@ Attribute = Literal[
     "headrace.evaluator.version",  # the version of what measured an answer
     "headrace.rubric",  # name and version of the rubric that a judge went by
     "headrace.cost.micro_usd",  # what an answer cost
+    "headrace.model",  # a trained model, NAME@VERSION
     "headrace.backend",  # which backend of inference, by its name in the settings
 ]
 
@@ -117,8 +118,18 @@ MetricName = Literal[
     "headrace.answers",
     # Counter: answers that measure a variant and that nobody sees, by outcome.
     "headrace.trials",
+    # Gauge: trained models in memory.
+    "headrace.models.loaded",
+    # Histogram, seconds: from beginning to load a trained model to its first word, by outcome (up, or why not).
+    "headrace.models.loading",
     # Counter: completions that a backend was asked for, by backend and outcome (done, failed, left, turned_away).
     "headrace.backend.completions",
     # Counter, millionths of a US dollar: what they cost, by backend.
     "headrace.backend.cost",
+    # Counter: events that the drift monitor counted.
+    "headrace.drift.events",
+    # Counter: events that came too late to be counted.
+    "headrace.drift.late",
+    # Gauge: alerts of drift that hold.
+    "headrace.drift.alerts",
 ]

@@ -1,0 +1,50 @@
+"""Looking again and again, by one of several instances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from headrace_runtime.errors import Unavailable
+
+from headrace_drift.looking import Observer
+
+log = structlog.get_logger()
+
+#: How often one looks whether a look is due, in seconds: a tenth of a hop, within these.
+SHORTEST, LONGEST = 0.5, 30.0
+
+
+@asynccontextmanager
+async def looking(observer: Observer) -> AsyncIterator[None]:
+    """Takes looks while the context is open, when they are due. A look that raises anything but Unavailable ends the
+    context, and with it the service: drift that nobody looks for goes unseen."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_look_for_ever(observer))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def _look_for_ever(observer: Observer) -> None:
+    # Until events have had the time to be read there would be no partition to wait for, and what piled up on the topics
+    # while the service was down would all come too late.
+    await asyncio.sleep(observer.plan.idle.total_seconds())
+    while True:
+        try:
+            async with observer.desk.leading() as leadership:
+                while True:
+                    if await leadership.holds():
+                        await observer.look_around()
+                    await asyncio.sleep(pause(observer))
+        except Unavailable as down:
+            log.warning("looks wait", reason=str(down))
+            await asyncio.sleep(SHORTEST)
+
+
+def pause(observer: Observer) -> float:
+    """Seconds between two turns."""
+    return min(LONGEST, max(SHORTEST, observer.plan.windows.hop.total_seconds() / 10))
