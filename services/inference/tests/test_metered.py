@@ -15,6 +15,7 @@ from headrace_inference.domain import Decoding, Identity, Spent
 from headrace_inference.meters import Breaker, CallLimit, Meter, Prices
 from headrace_inference.ports import Model
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 from headrace_runtime.errors import Failure, Overloaded, Rejected, Unavailable, Violation
 
 from services.inference.tests.test_meters import Clock
@@ -30,6 +31,7 @@ class Failing:
     at_once: bool = True
     identity: Identity = field(default=Identity("failing", "1", "memory"))
     window: int = 1024
+    tier: Tier = Tier.PUBLIC
     asked: int = 0
 
     def count(self, text: str) -> int:

@@ -75,7 +75,13 @@ class Instance:
         self.answerers = CatalogueAnswerers(self.catalogue, self.backends)
         self.prompts = PromptServicer(self.catalogue, lambda: DANA, lambda: NOW, uuid4)
         self.variants = VariantServicer(
-            self.catalogue, self.answerers, lambda: told(self.backends), lambda: DANA, lambda: NOW, uuid4
+            self.catalogue,
+            self.answerers,
+            lambda: told(self.backends),
+            lambda tenant: [],
+            lambda: DANA,
+            lambda: NOW,
+            uuid4,
         )
 
     async def put(self, system: str = "Be brief.", *, name: str = "brief", **rest: Any) -> prompts_pb2.Prompt:

@@ -26,7 +26,7 @@ from faststream.middlewares import AckPolicy
 from headrace.topics import Topic
 from headrace_runtime.errors import Rejected, Unavailable
 from headrace_telemetry.tracing import extract, inject, span
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind
 
 from headrace_stream.codec import decode
@@ -549,10 +549,14 @@ class Watch:
         except Rejected:
             log.warning("event skipped", topic=record.topic, partition=record.partition, offset=record.offset)
             return
+        # What a watcher does belongs to the record's trace.
+        token = attach(extract(headers))
         try:
             await self._watcher(message)
         except Exception as error:  # noqa: BLE001 - the edge of a consumer: one bad record must not blind its watchers
             log.error("event skipped", topic=record.topic, offset=record.offset, error=type(error).__name__)
+        finally:
+            detach(token)
 
 
 def _lasting(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

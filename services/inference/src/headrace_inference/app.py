@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from headrace import topics
@@ -28,14 +28,17 @@ from headrace_stream.erasures import forget_erased
 from headrace_stream.security import bus_security
 
 from headrace_inference.adapters.answerers import CatalogueAnswerers
-from headrace_inference.adapters.backends import Opening, open_backends, told
+from headrace_inference.adapters.backends import EngineHost, Opening, open_backends, told
 from headrace_inference.adapters.catalogue import DEFAULT, read_catalogue
 from headrace_inference.adapters.embedder import GrpcEmbedder
 from headrace_inference.adapters.gate import PolicyGate
 from headrace_inference.adapters.measuring import EvaluationGate
 from headrace_inference.adapters.postgres import PostgresAnswerIndex, PostgresAnswers, seed
 from headrace_inference.adapters.postgres_routes import PostgresRouteBooks, PostgresSpending
+from headrace_inference.adapters.postgres_trained import PostgresTrainedBooks
 from headrace_inference.adapters.postgres_variants import PostgresVariantBooks
+from headrace_inference.adapters.trained import TrainedModels, open_trained
+from headrace_inference.adapters.trained_loader import EngineLoader, NoLoader, no_backend
 from headrace_inference.backend_file import BackendEntry, EngineBackend, ServerBackend, read_backends
 from headrace_inference.change_watch import Changes
 from headrace_inference.consumers import Consumer
@@ -46,12 +49,17 @@ from headrace_inference.route_servicer import RouteServicer
 from headrace_inference.route_tables import open_tables
 from headrace_inference.servicer import InferenceServicer
 from headrace_inference.settings import Settings
+from headrace_inference.trained_consumers import TrainedConsumer, TrainedWatch
+from headrace_inference.trained_ports import TrainedBooks
+from headrace_inference.trained_records import Bounds
 from headrace_inference.trial_consumers import TrialConsumer
 from headrace_inference.variant_catalogue import open_catalogue
 from headrace_inference.variant_servicer import VariantServicer
 
 #: Where the key of the settings' own server is said.
 _KEY = "HEADRACE_INFERENCE_OPENAI_KEY"
+#: A word that another instance has not written down yet when this one reads the table is heard again.
+UNREAD_SECONDS = 300.0
 
 
 @asynccontextmanager
@@ -74,9 +82,12 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
             entries_of(settings),
             _opening(settings, lambda name: PolicyGate(policy, name, ApprovalServiceStub(classifier))),
         ) as backends,
+        open_trained(
+            trained_beside(backends.host, books := PostgresTrainedBooks(database), settings, clock=time.monotonic)
+        ) as trained,
     ):
         await seed(database, shipped)
-        answerers = CatalogueAnswerers(catalogue, backends)
+        answerers = CatalogueAnswerers(catalogue, backends, trained)
         router = Router(tables, answerers, PostgresSpending(database, time.monotonic, _now), DEFAULT, _now)
         askers = HashedAskers(vault)
         index = PostgresAnswerIndex(database)
@@ -87,12 +98,15 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         trials = TrialConsumer(ledger, _answers_on, index, router, evaluation, vault, _now, askers)
         bus.subscribe(topics.QUERY_SHADOWED, trials.on_trial, in_flight=settings.trials)
         bus.watch(topics.ROUTING_CHANGED, Changes([catalogue.follow, tables.follow]).on_change)
+        # Loading stands beside the consumer: the next word must not wait for it.
+        bus.subscribe(topics.MODEL_CHANGED, TrainedConsumer(ledger, books).on_change, in_flight=4)
+        bus.watch(topics.MODEL_CHANGED, TrainedWatch(trained.note).on_change, since_seconds=UNREAD_SECONDS)
         forget_erased(bus, vault.forget)
         eraser = Eraser("inference", ledger, vault, AnswerHoldings(database), _now)
         subscribe(bus, eraser)
         servicer = InferenceServicer(backends)
         prompts = PromptServicer(catalogue, current_principal, _now)
-        variants = VariantServicer(catalogue, answerers, lambda: told(backends), current_principal, _now)
+        variants = VariantServicer(catalogue, answerers, lambda: told(backends), trained.told, current_principal, _now)
         routes = RouteServicer(tables.books, router, answerers, current_principal, _now)
         servicers = [
             Servicer(add_InferenceServiceServicer_to_server, servicer, "headrace.inference.v1.InferenceService"),
@@ -102,6 +116,15 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         ]
         async with ledger.relaying(bus):
             yield Service(bus, servicers)
+
+
+def trained_beside(
+    host: EngineHost | None, books: TrainedBooks, settings: Settings, *, clock: Callable[[], float]
+) -> TrainedModels:
+    """What loads the tenants' own models beside an engine; where there is none, nothing can."""
+    bounds = Bounds(settings.trained_models, timedelta(seconds=settings.rolled_back_seconds))
+    loader = NoLoader() if host is None else EngineLoader(host, settings.cache / "trained")
+    return TrainedModels(books, loader, host.beside if host else no_backend, bounds, clock, _now)
 
 
 def entries_of(settings: Settings) -> Sequence[BackendEntry]:

@@ -101,7 +101,8 @@ class Consumer:
         chosen = way.taken(choice)
         answerer = way.answerers[choice.candidates[0].variant]
         _describe(delivery.message, question, answerer.variant, chosen)
-        chunks = _Chunks(delivery, self.publisher, self.new_id(), _strictest(question), seal)
+        tier = strictest(_strictest(question), answerer.model.tier)
+        chunks = _Chunks(delivery, self.publisher, self.new_id(), tier, seal)
         await chunks.start()
 
         async def admit(tier: Tier, sources: Sequence[str]) -> bool:

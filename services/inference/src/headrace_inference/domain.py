@@ -120,7 +120,7 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, checked. tier: the strictest of the question and what is cited."""
+    """An answer, checked. tier: the strictest of the question, what is cited, and what its model learned from."""
 
     text: str = field(repr=False)
     grounding: Grounding

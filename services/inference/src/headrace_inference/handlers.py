@@ -25,9 +25,13 @@ Admit = Callable[[Tier, Sequence[str]], Awaitable[bool]]
 
 @dataclass(slots=True)
 class _Draft:
-    """The text so far. Passages, by their place in the question, are numbered by their first mention."""
+    """The text so far. Passages, by their place in the question, are numbered by their first mention.
+
+    learned_from: the model's tier. What it learned it may say, cited or not.
+    """
 
     emit: Emit
+    learned_from: Tier = Tier.PUBLIC
     text: str = ""
     numbers: dict[int, int] = field(default_factory=dict)
 
@@ -46,7 +50,7 @@ class _Draft:
         # The passages that the question came with, less those that are erased: a place is not yet an index.
         passages = [(number, question.passages[place]) for place, number in self.numbers.items()]
         cited = tuple(Cited(number, passage.index) for number, passage in passages)
-        tier = strictest(question.tier, *(passage.tier for _, passage in passages))
+        tier = strictest(question.tier, self.learned_from, *(passage.tier for _, passage in passages))
         return Answer(self.text, grounding, cited, tier, spent)
 
 
@@ -57,7 +61,7 @@ async def answer_question(question: Question, variant: Variant, *, model: Model,
     that the passages are not about costs the model nothing. What `admit` keeps from the model is answered with the
     sources' own sentences, which are found here. Raises Denied when those alone are no answer.
     """
-    draft = _Draft(emit)
+    draft = _Draft(emit, model.tier)
     sources = [Source(p.text, p.about, p.similarity, p.collection) for p in question.passages]
     checker = Checker(without_addresses(question.text), sources)
     if not checker.is_answerable:

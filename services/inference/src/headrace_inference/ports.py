@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 
 from headrace_inference.domain import Answer, Decoding, Identity, Sending, Spent, Versioned
 from headrace_inference.routing import BY_DEFAULT, Chosen
@@ -31,6 +32,11 @@ class Model(Protocol):
     @property
     def identity(self) -> Identity:
         """Which weights."""
+
+    @property
+    def tier(self) -> Tier:
+        """The strictest tier that it learned from for one tenant: no answer of it has a lower one. PUBLIC where it
+        learned from nobody here."""
 
     @property
     def window(self) -> int:

@@ -35,6 +35,10 @@ class Broken(Exception):
     """A variant cannot answer on this instance. Its text is in fixed words."""
 
 
+class NotYet(Broken):
+    """It will be able to, in some seconds: its model is being loaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answerer:
     """A variant that is ready to answer, with its backend's model and what guards it."""

@@ -37,6 +37,12 @@ class Settings(StatefulSettings):
     context: int = Field(1280, ge=256, le=131_072, description="The most tokens of prompt and completion together.")
     threads: int = Field(2, ge=1, le=256, description="How many threads a step of the model may take.")
     waiting: int = Field(256, ge=0, description="How many completions may wait before callers are turned away.")
+    trained_models: int = Field(
+        3, ge=0, le=64, description="How many models that the trainer made are in memory beside the backends' own."
+    )
+    rolled_back_seconds: float = Field(
+        600.0, ge=0, description="How long a model that was rolled back stays in memory, in case it is wanted again."
+    )
     openai_url: str = Field("", description="The server's base, for example http://127.0.0.1:8000/v1.")
     openai_key: SecretStr = Field(SecretStr(""), description="The server's key, if it asks for one.")
     openai_timeout: float = Field(60.0, gt=0, description="Seconds until a silent server counts as down.")

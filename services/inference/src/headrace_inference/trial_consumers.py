@@ -24,7 +24,7 @@ from headrace_inference.erasing import Askers, NoAskers
 from headrace_inference.handlers import answer_question
 from headrace_inference.ports import AnswerIndex, Answers, Gate
 from headrace_inference.reading import read
-from headrace_inference.route_choosing import Answerer, Broken, Router
+from headrace_inference.route_choosing import Answerer, Broken, NotYet, Router
 from headrace_inference.routing import Chosen
 
 #: How long a trial waits for a model that is down. Then it has failed, or it would hold up the trials behind it.
@@ -88,7 +88,9 @@ class TrialConsumer:
         query = delivery.message.query
         try:
             answerer = await self.router.answerers.of(query.tenant, trials.variant_of(query.trial))
-        except Broken:
+        except Broken as error:
+            if isinstance(error, NotYet) and self.now() - delivery.arrival.published_at < PATIENCE:
+                raise Unavailable("the model") from error
             nobody = await self.router.answerers.of(query.tenant, self.router.default)
             return Answered(trials.no_answer(question, FAILED), nobody.named(trials.variant_of(query.trial)), chosen)
         try:

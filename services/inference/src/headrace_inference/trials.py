@@ -82,7 +82,8 @@ async def answer_unchecked(question: Question, variant: Variant, *, model: Model
         pieces = [piece async for piece in writing.pieces()]
         spent = writing.spent
     text = "".join(pieces).strip()
-    return Answer(text, Grounding.UNCHECKED, _cited(text, question.passages[: len(rendered.passages)]), tier, spent)
+    cited = _cited(text, question.passages[: len(rendered.passages)])
+    return Answer(text, Grounding.UNCHECKED, cited, strictest(tier, model.tier), spent)
 
 
 def _cited(text: str, passages: Sequence[Passage]) -> tuple[Cited, ...]:

@@ -10,7 +10,7 @@ from headrace_runtime.errors import Conflict, NotFound
 
 from headrace_inference.changes import routing_changed
 from headrace_inference.domain import Versioned
-from headrace_inference.route_choosing import Broken
+from headrace_inference.route_choosing import Broken, NotYet
 from headrace_inference.route_handlers import Making
 from headrace_inference.variant_catalogue import Catalogue, variants_in
 from headrace_inference.variant_records import VariantRecord, Wiring
@@ -20,7 +20,7 @@ class Checks(Protocol):
     """What can answer on this instance."""
 
     async def check(self, tenant: str, record: VariantRecord) -> None:
-        """Raises Broken for what cannot, stored or not."""
+        """Raises Broken for what cannot, stored or not; NotYet for what will be able to in some seconds."""
 
 
 async def put_variant(
@@ -60,6 +60,8 @@ async def put_variant(
 async def _check(tenant: str, record: VariantRecord, checks: Checks) -> None:
     try:
         await checks.check(tenant, record)
+    except NotYet:  # until its model is loaded, others answer
+        return
     except Broken as broken:
         raise Conflict(str(broken)) from None
 

@@ -30,6 +30,13 @@ class Told(Protocol):
         """How they do, the default one first."""
 
 
+class ToldOfTenant(Protocol):
+    """Tells of a tenant's own models."""
+
+    def __call__(self, tenant: str) -> Sequence[variants_pb2.TrainedModel]:
+        """How they do on this instance, by name and version."""
+
+
 @dataclass(frozen=True, slots=True)
 class VariantServicer(VariantServiceServicer):
     """Serves headrace.inference.v1.VariantService."""
@@ -37,6 +44,7 @@ class VariantServicer(VariantServiceServicer):
     catalogue: Catalogue
     checks: Checks
     backends: Told
+    trained: ToldOfTenant
     caller: Callable[[], Principal]
     now: Callable[[], datetime]
     new_id: Callable[[], UUID] = uuid4
@@ -80,6 +88,12 @@ class VariantServicer(VariantServiceServicer):
     ) -> variants_pb2.ListBackendsResponse:
         """Of this instance."""
         return variants_pb2.ListBackendsResponse(backends=self.backends())
+
+    async def ListTrainedModels(
+        self, request: variants_pb2.ListTrainedModelsRequest, context: Context
+    ) -> variants_pb2.ListTrainedModelsResponse:
+        """Of this instance."""
+        return variants_pb2.ListTrainedModelsResponse(models=self.trained(request.tenant))
 
     async def _told(self, tenant: str, record: VariantRecord) -> variants_pb2.Variant:
         return translate.from_variant(record, await handlers.what_is_broken(tenant, record, checks=self.checks))

@@ -125,11 +125,18 @@ def _has_flag(flag: str) -> bool:
 
 
 def load_model(weights: Weights, *, dtype: torch.dtype) -> tuple[Any, Any]:
-    """transformers' model and tokenizer. Code that comes with a model is not run."""
+    """transformers' model and tokenizer. Code that comes with a model is not run.
+
+    Raises UnsupportedModel when weights are missing, or of another shape.
+    """
     tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        weights.folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        weights.folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
     )
+    model, found = loaded
+    # What is missing would be drawn at random, and answer.
+    if lacking := len(found["missing_keys"]) + len(found["mismatched_keys"]):
+        raise UnsupportedModel(f"{weights.folder} lacks {lacking} of the model's weights")
     return model.eval(), tokenizer
 
 

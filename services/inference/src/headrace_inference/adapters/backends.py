@@ -20,7 +20,7 @@ from headrace_inference.adapters.gate import PolicyGate, backend_of
 from headrace_inference.adapters.metered import Lane, MeteredModel
 from headrace_inference.adapters.openai_server import ServerModel, open_server
 from headrace_inference.adapters.traced import TracedModel
-from headrace_inference.backend_file import BackendEntry, ServerBackend, key_of
+from headrace_inference.backend_file import BackendEntry, EngineBackend, ServerBackend, key_of
 from headrace_inference.domain import Versioned
 from headrace_inference.meters import Breaker, CallLimit, Expected, Meter, Prices
 from headrace_inference.ports import Model
@@ -96,9 +96,11 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """All backends by name, the default one first."""
+    """All backends by name, the default one first. host: beside which models can be loaded; None where all are
+    servers."""
 
     by_name: Mapping[str, Backend]
+    host: EngineHost | None = None
 
     @property
     def default(self) -> Backend:
@@ -147,7 +149,39 @@ async def open_backends(entries: Sequence[BackendEntry], opening: Opening) -> As
         learn = _learn_quietly if len(entries) > 1 else ServerModel.learn
         await asyncio.gather(*map(learn, servers))
         await stack.enter_async_context(_learning(servers, opening.again_seconds))
-        yield Backends(backends)
+        engines = [entry for entry in entries if isinstance(entry, EngineBackend)]
+        yield Backends(backends, EngineHost(engines[0], opening) if engines else None)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHost:
+    """The first engine, as other models are run beside it: with its slots and window, its gate, limits and prices."""
+
+    entry: EngineBackend
+    opening: Opening
+
+    @property
+    def slots(self) -> int:
+        """How many completions share a model at a time."""
+        return self.entry.slots or self.opening.slots
+
+    @property
+    def context(self) -> int:
+        """The most tokens of prompt and completion together."""
+        return self.entry.context or self.opening.context
+
+    @property
+    def waiting(self) -> int:
+        """How many completions may wait."""
+        return _waiting(self.entry, self.opening)
+
+    def beside(self, model: Model) -> Backend:
+        """A backend of another model: what stands before it, and what is counted of it, is its own."""
+        in_flight = self.slots + _AT_THE_DOOR
+        made = _backend(self.entry, model, self.opening, in_flight=in_flight, failing=(Unavailable,))
+        # Models come and go: the metrics have one name for all of them.
+        made.lane.name = f"{self.entry.name}+trained"
+        return made
 
 
 async def _open(entry: BackendEntry, opening: Opening, stack: AsyncExitStack) -> Backend:

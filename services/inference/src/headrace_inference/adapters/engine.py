@@ -13,6 +13,7 @@ import structlog
 import torch
 from headrace_models import generation
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 from headrace_runtime.errors import Overloaded, Rejected, Unavailable, Violation
 
 from headrace_inference.domain import Decoding, Identity, Spent
@@ -67,6 +68,12 @@ class EngineModel:
 
     engine: generation.Engine
     identity: Identity
+    tier: Tier = Tier.PUBLIC
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self.engine.alive
 
     @property
     def window(self) -> int:
@@ -103,16 +110,25 @@ async def open_engine_model(
     """
     torch.set_num_threads(threads)
     loaded = await asyncio.to_thread(_load, folder, cache, slots, context)
-    settings = generation.EngineSettings(queue=waiting)
-    identity = Identity(loaded.identity.name, loaded.identity.version, loaded.identity.provider)
-    async with generation.open_engine(loaded.stepper, loaded.text, stop=loaded.stop, settings=settings) as engine:
-        watcher = asyncio.create_task(_look_after(engine))
+    async with run_model(loaded, waiting=waiting) as model:
+        watcher = asyncio.create_task(_look_after(model.engine))
         try:
-            yield EngineModel(engine, identity)
+            yield model
         finally:
             watcher.cancel()
             with suppress(asyncio.CancelledError):
                 await watcher
+
+
+@asynccontextmanager
+async def run_model(
+    loaded: generation.Generator, *, waiting: int, tier: Tier = Tier.PUBLIC
+) -> AsyncIterator[EngineModel]:
+    """Runs what is loaded, until the context ends."""
+    settings = generation.EngineSettings(queue=waiting)
+    identity = Identity(loaded.identity.name, loaded.identity.version, loaded.identity.provider)
+    async with generation.open_engine(loaded.stepper, loaded.text, stop=loaded.stop, settings=settings) as engine:
+        yield EngineModel(engine, identity, tier)
 
 
 def _load(folder: str, cache: Path, slots: int, context: int) -> generation.Generator:

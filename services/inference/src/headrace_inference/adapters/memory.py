@@ -79,6 +79,7 @@ class ScriptedModel:
     text: str
     window: int = 2048
     identity: Identity = field(default=Identity("scripted", "0123456789abcdef", "memory"))
+    tier: Tier = Tier.PUBLIC
     conversations: list[list[Turn]] = field(default_factory=list)
     left: int = 0
 

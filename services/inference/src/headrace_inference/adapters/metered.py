@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 from headrace_runtime.errors import Failure, Overloaded, Unavailable
 from headrace_telemetry.metrics import counter
 
@@ -33,6 +34,11 @@ class Lane:
 
     def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(self.in_flight)
+
+    @property
+    def asked(self) -> int:
+        """How many calls are in it or wait for a place."""
+        return self._asked
 
     @property
     def is_full(self) -> bool:
@@ -121,6 +127,11 @@ class MeteredModel:
     def identity(self) -> Identity:
         """See ports.Model.identity."""
         return self.model.identity
+
+    @property
+    def tier(self) -> Tier:
+        """See ports.Model.tier."""
+        return self.model.tier
 
     @property
     def window(self) -> int:

@@ -13,6 +13,7 @@ import httpx2
 import openai
 import stamina
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 from headrace_runtime.errors import Failure, Overloaded, Rejected, Unavailable, Violation
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
@@ -116,6 +117,8 @@ class ServerModel:
     is_up: bool = False
     served: str = ""
     version: str = "unknown"
+    #: A server's model learned from nobody here.
+    tier: Tier = Tier.PUBLIC
 
     @property
     def identity(self) -> Identity:

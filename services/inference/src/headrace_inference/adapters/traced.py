@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from headrace_models.prompting import Turn
+from headrace_privacy import Tier
 from headrace_telemetry.metrics import histogram
 from headrace_telemetry.tracing import Attributes, describe, span
 from opentelemetry.trace import SpanKind
@@ -28,6 +29,11 @@ class TracedModel:
     def identity(self) -> Identity:
         """See ports.Model.identity."""
         return self.model.identity
+
+    @property
+    def tier(self) -> Tier:
+        """See ports.Model.tier."""
+        return self.model.tier
 
     @property
     def window(self) -> int:
