@@ -208,6 +208,11 @@ async def diff_datasets(side: Side) -> Message:
     return datasets_pb2.DiffDatasetsRequest(tenant=side.tenant, before=dataset, after=dataset)
 
 
+@sample(f"{DATASETS}/TraceRows", ids=("dataset",), chosen=("query_id",))
+async def trace_rows(side: Side) -> Message:
+    return datasets_pb2.TraceRowsRequest(tenant=side.tenant, dataset=await _own_dataset(side))
+
+
 @sample(f"{DATASETS}/ReadDataset", ids=("dataset",), code=HOWEVER, refused=("privacy",))
 async def read_dataset(side: Side) -> Message:
     return datasets_pb2.ReadDatasetRequest(tenant=side.tenant, dataset=await _own_dataset(side))

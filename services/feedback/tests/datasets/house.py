@@ -33,6 +33,7 @@ from headrace_feedback.datasets.consumers import DatasetConsumers
 from headrace_feedback.datasets.erasing import DatasetFiles, DatasetPart, DatasetTombstones
 from headrace_feedback.datasets.keeping import Library
 from headrace_feedback.datasets.postgres import PostgresBooks, PostgresLogReader
+from headrace_feedback.datasets.postgres_lineage import PostgresLineage
 from headrace_feedback.datasets.reading import ReadingRoom
 from headrace_feedback.datasets.servicer import DatasetServicer, Desk
 from headrace_feedback.datasets.shelf import Shelf, open_shelf
@@ -43,7 +44,7 @@ from headrace_privacy import Owner, Seal, Text, Tier, Vault
 from headrace_privacy.memory import MemoryKeyring
 from headrace_privacy.policy_file import read_policy
 from headrace_stream import Ledger
-from headrace_stream.erasing import Eraser
+from headrace_stream.erasing import Eraser, Names
 from headrace_stream.memory import delivered
 
 from services.feedback.tests.makers import (
@@ -139,7 +140,7 @@ class DatasetHouse:
         self.room = ReadingRoom(
             self.ledger, _books_on, self.shelf, self.authorizer, policy, self.vault, self.passages, batch=2
         )
-        self.desk = Desk(site, library, self.room, self.classifier, lambda: self.by, uuid4, self.tick)
+        self.desk = Desk(site, library, self.room, self.classifier, _lineage_on, lambda: self.by, uuid4, self.tick)
         self.servicer = DatasetServicer(self.desk)
         self.consumers = DatasetConsumers(library)
         self._log = Consumers(
@@ -194,6 +195,10 @@ class DatasetHouse:
         request = datasets_pb2.ImportDatasetRequest(tenant=self.tenant, name=name, rows=rows, **more)
         return await self.servicer.ImportDataset(request, CONTEXT)
 
+    async def trace(self, *, tenant: str = "", **what: str) -> datasets_pb2.TraceRowsResponse:
+        request = datasets_pb2.TraceRowsRequest(tenant=tenant or self.tenant, **what)  # type: ignore[arg-type]
+        return await self.servicer.TraceRows(request, CONTEXT)
+
     async def get(self, dataset: str, *, tenant: str = "") -> Dataset:
         request = datasets_pb2.GetDatasetRequest(tenant=tenant or self.tenant, dataset=dataset)
         return (await self.servicer.GetDataset(request, CONTEXT)).dataset
@@ -239,6 +244,10 @@ class DatasetHouse:
         await self.eraser.verify(topics.ERASURE_VERIFIED, delivery(message, topics.ERASURE_VERIFYING))
         (said,) = await self.told("erasure.verified")
         return {store.store: store.records for store in ErasureVerified.FromString(said).stores if store.records}
+
+
+def _lineage_on(unit: Any, names: Names) -> PostgresLineage:
+    return PostgresLineage(unit.connection, names)
 
 
 def _books_on(unit: Any) -> PostgresBooks:

@@ -16,6 +16,7 @@ from headrace_privacy import Vault
 from headrace_privacy.policy import Policy
 from headrace_runtime.grpc_server import Servicer
 from headrace_stream import Bus, Ledger, Unit
+from headrace_stream.erasing import Names
 
 from headrace_feedback.adapters.classifier import RemoteClassifier
 from headrace_feedback.datasets.building import Site
@@ -24,6 +25,7 @@ from headrace_feedback.datasets.erasing import DatasetFiles, DatasetTombstones
 from headrace_feedback.datasets.keeping import Library
 from headrace_feedback.datasets.ports import Documents, Passages
 from headrace_feedback.datasets.postgres import PostgresBooks, PostgresLogReader
+from headrace_feedback.datasets.postgres_lineage import PostgresLineage
 from headrace_feedback.datasets.reading import ReadingRoom
 from headrace_feedback.datasets.servicer import DatasetServicer, Desk
 from headrace_feedback.datasets.shelf import Shelf
@@ -87,11 +89,16 @@ def make_datasets(
         library,
         room,
         classifier,
+        _lineage_on,
         caller=current_principal,
         new_id=uuid4,
         now=lambda: datetime.now(UTC),
     )
     return Datasets(desk, DatasetFiles(library), shelf)
+
+
+def _lineage_on(unit: Unit, names: Names) -> PostgresLineage:
+    return PostgresLineage(unit.connection, names)
 
 
 def _books_on(unit: Unit) -> PostgresBooks:

@@ -27,7 +27,13 @@ HOW = {
     COPIES: "copies that people took, out of the house's hands: not deleted",
 }
 
-_OF_IMPORT = "r.dataset_id IN (SELECT s.dataset_id FROM snapshots s WHERE s.tenant = $1 AND s.query = '' AND {series})"
+# Rows that people wrote: the source "dataset:NAME", and in it the document "rows".
+_OF_IMPORT = (
+    "r.dataset_id IN (SELECT s.dataset_id FROM snapshots s WHERE s.tenant = $1 AND s.query = '' AND {series} = $2)"
+)
+#: Rows `r` of a source, and of a document ("source/id"), $2.
+OF_SOURCE = f"($2 = ANY(r.sources) OR {_OF_IMPORT})".format(series="'dataset:' || s.name")
+OF_DOCUMENT = f"($2 = ANY(r.documents) OR {_OF_IMPORT})".format(series="'dataset:' || s.name || '/rows'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +45,14 @@ class Meant:
 
 
 def meant_by(erasure: Erasure, names: Names) -> Meant:
-    """Returns which rows an erasure means. A row is as old as its question; an imported one is of the source
-    "dataset:NAME" too."""
+    """Returns which rows an erasure means. A row is as old as its question."""
     match erasure.what:
         case Subject(name):
             return Meant("r.subject = $2 AND r.asked_at <= $3", (names.subject(name), erasure.until))
         case Source(source):
-            imported = _OF_IMPORT.format(series="'dataset:' || s.name = $2")
-            return Meant(f"($2 = ANY(r.sources) OR {imported})", (source,))
+            return Meant(OF_SOURCE, (source,))
         case Document(source, document_id):
-            imported = _OF_IMPORT.format(series="'dataset:' || s.name || '/rows' = $2")
-            return Meant(f"($2 = ANY(r.documents) OR {imported})", (f"{source}/{document_id}",))
+            return Meant(OF_DOCUMENT, (f"{source}/{document_id}",))
         case Expired(tier, before):
             return Meant("r.tier = $2 AND r.asked_at < $3", (int(tier), before))
 

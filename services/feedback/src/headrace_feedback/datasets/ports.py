@@ -15,6 +15,7 @@ from headrace_privacy import Tier
 from headrace_feedback.datasets.candidates import Candidate, Page
 from headrace_feedback.datasets.shelf import Stored
 from headrace_feedback.datasets.snapshots import Row, Snapshot, Split, State
+from headrace_feedback.datasets.tracing import Answers, Asked, Holder
 from headrace_feedback.interaction import Exported
 from headrace_feedback.uses import Span
 
@@ -83,6 +84,19 @@ class Books(Protocol):
 
     async def end_export(self, tenant: str, export_id: UUID) -> None:
         """Writes down that it is whole."""
+
+
+class Lineage(Protocol):
+    """What is of what, inside one transaction of one tenant. Where nothing is known of a kind, it is empty."""
+
+    async def holders(self, tenant: str, asked: Asked) -> Sequence[Holder]:
+        """The snapshots that hold it, newest first; a snapshot that is asked for itself, with or without rows."""
+
+    async def answers(self, tenant: str, asked: Asked) -> Answers:
+        """Answers that a model gave, of a source or document, or for an end user."""
+
+    async def documents(self, tenant: str, asked: Asked) -> Sequence[str]:
+        """The documents behind a snapshot or an interaction, "source/document"."""
 
 
 class Store(Protocol):

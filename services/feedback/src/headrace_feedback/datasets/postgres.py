@@ -214,12 +214,12 @@ class PostgresBooks:
         row = await self._connection.fetchrow(
             "SELECT * FROM snapshots WHERE tenant = $1 AND dataset_id = $2", tenant, dataset_id
         )
-        return _snapshot(row) if row else None
+        return read_snapshot(row) if row else None
 
     async def find(self, tenant: str, reference: str) -> Snapshot | None:
         """See ports.Books."""
         row = await self._connection.fetchrow(_FIND, tenant, reference)
-        return _snapshot(row) if row else None
+        return read_snapshot(row) if row else None
 
     async def newest(self, tenant: str, *, name: str, most: int) -> Sequence[Snapshot]:
         """See ports.Books."""
@@ -230,7 +230,7 @@ class PostgresBooks:
             name,
             most,
         )
-        return [_snapshot(row) for row in rows]
+        return [read_snapshot(row) for row in rows]
 
     async def has_ended(self, tenant: str, grants: Collection[str]) -> bool:
         """See ports.Books."""
@@ -255,14 +255,14 @@ class PostgresBooks:
             grant_id,
             now,
         )
-        return [_snapshot(row) for row in rows]
+        return [read_snapshot(row) for row in rows]
 
     async def untold(self, tenant: str) -> Sequence[Snapshot]:
         """See ports.Books."""
         rows = await self._connection.fetch(
             "SELECT * FROM snapshots WHERE tenant = $1 AND NOT is_told FOR UPDATE", tenant
         )
-        return [_snapshot(row) for row in rows]
+        return [read_snapshot(row) for row in rows]
 
     async def told(self, tenant: str, dataset_ids: Collection[str]) -> None:
         """See ports.Books."""
@@ -348,7 +348,8 @@ def _cells(one: Snapshot) -> tuple[object, ...]:
     )
 
 
-def _snapshot(row: asyncpg.Record) -> Snapshot:
+def read_snapshot(row: asyncpg.Record) -> Snapshot:
+    """Reads a row of the table snapshots."""
     return Snapshot(
         dataset_id=row["dataset_id"],
         tenant=row["tenant"],

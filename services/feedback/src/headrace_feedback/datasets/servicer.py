@@ -12,14 +12,18 @@ import grpc
 from headrace.feedback.v1 import datasets_pb2, datasets_pb2_grpc
 from headrace_identity import Principal
 from headrace_runtime.errors import Conflict, Overloaded, Rejected
+from headrace_stream import Unit
+from headrace_stream.erasing import Names, names_of
 
 from headrace_feedback.datasets.building import Site, building
 from headrace_feedback.datasets.importing import Import
 from headrace_feedback.datasets.keeping import Library, keep
 from headrace_feedback.datasets.manifest import contents_of
+from headrace_feedback.datasets.ports import Lineage
 from headrace_feedback.datasets.reading import Reading, ReadingRoom
 from headrace_feedback.datasets.shelf import Spill
 from headrace_feedback.datasets.snapshots import Snapshot
+from headrace_feedback.datasets.tracing import Asked, Trace
 from headrace_feedback.datasets.translate import (
     IMPORTED,
     check_import,
@@ -28,7 +32,9 @@ from headrace_feedback.datasets.translate import (
     read_build,
     read_reference,
     read_split,
+    read_traced,
     to_dataset,
+    to_traced,
     why_unusable,
 )
 from headrace_feedback.datasets.words import hasher_of
@@ -49,6 +55,7 @@ class Desk:
     library: Library
     room: ReadingRoom
     classifier: Classifier
+    lineage_on: Callable[[Unit, Names], Lineage]
     caller: Callable[[], Principal]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
@@ -154,6 +161,23 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
             response, is_first, size = datasets_pb2.ReadDatasetResponse(), False, 0
         if is_first:
             yield response
+
+    async def TraceRows(
+        self, request: datasets_pb2.TraceRowsRequest, context: Context
+    ) -> datasets_pb2.TraceRowsResponse:
+        del context
+        desk, tenant, asked = self._desk, request.tenant, read_traced(request)
+        if asked.kind == "dataset":
+            asked = Asked("dataset", (await self._find(tenant, asked.name)).dataset_id)
+        names = await names_of(desk.site.vault, tenant)
+        async with desk.library.ledger.unit(tenant=tenant) as unit:
+            lineage = desk.lineage_on(unit, names)
+            trace = Trace(
+                await lineage.holders(tenant, asked),
+                await lineage.answers(tenant, asked),
+                await lineage.documents(tenant, asked),
+            )
+        return to_traced(trace)
 
     async def _find(self, tenant: str, reference: str, *, field: str = "dataset") -> Snapshot:
         return await self._desk.room.find(tenant, read_reference(tenant, reference, field=field))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,7 +17,7 @@ from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
 from headrace.query.v1.answer_pb2 import Versioned as WireVersioned
 from headrace_privacy import Tier
 from headrace_privacy.policy import Purpose
-from headrace_runtime.errors import Rejected, Violation
+from headrace_runtime.errors import Reason, Rejected, Violation
 
 from headrace_feedback.datasets.shelf import Stored
 from headrace_feedback.datasets.snapshots import (
@@ -32,6 +33,7 @@ from headrace_feedback.datasets.snapshots import (
     State,
     Wanted,
 )
+from headrace_feedback.datasets.tracing import Asked, Holder, Kind, Trace
 from headrace_feedback.interaction import Versioned
 from headrace_feedback.translate import SOURCES, SUBJECT_CHARACTERS, TENANT
 from headrace_feedback.uses import Span
@@ -171,6 +173,83 @@ def read_reference(tenant: str, reference: str, *, field: str = "dataset") -> st
     if violations:
         raise Rejected(*violations)
     return reference
+
+
+def read_traced(request: datasets_pb2.TraceRowsRequest) -> Asked:
+    """Reads of what somebody asks. Raises Rejected with each wrong field."""
+    kind: Kind | None = request.WhichOneof("what")
+    violations = list(check_tenant(request.tenant))
+    if kind is None:
+        violations.append(Violation("what", "missing", "A dataset, source, document, subject, query or model version."))
+    elif not _TRACED[kind](getattr(request, kind)):
+        violations.append(Violation(kind, _NOT_TRACED.get(kind, "malformed"), _TRACED_AS[kind]))
+    if violations or kind is None:
+        raise Rejected(*violations)
+    return Asked(kind, getattr(request, kind))
+
+
+def _is_source(name: str) -> bool:
+    return NAME.fullmatch(name.removeprefix("dataset:")) is not None
+
+
+def _is_document(name: str) -> bool:
+    source, slash, document_id = name.partition("/")
+    return _is_source(source) and bool(slash) and 0 < len(document_id) <= 512 and "\0" not in document_id
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        UUID(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= SUBJECT_CHARACTERS and "\0" not in name
+
+
+_TRACED: Mapping[Kind, Callable[[str], bool]] = {
+    "dataset": lambda name: REFERENCE.fullmatch(name) is not None,
+    "source": _is_source,
+    "document": _is_document,
+    "subject": _is_name,
+    "query_id": _is_uuid,
+    "model_version": _is_name,
+}
+_TRACED_AS: Mapping[Kind, str] = {
+    "dataset": "An id, the first 8 or more of its digits, or a name.",
+    "source": "A source has 1 to 64 of a-z, 0-9, _ and -.",
+    "document": "As source/document.",
+    "subject": f"It has 1 to {SUBJECT_CHARACTERS} characters, none NUL.",
+    "query_id": "An interaction's id is a UUID.",
+    "model_version": f"It has 1 to {SUBJECT_CHARACTERS} characters, none NUL.",
+}
+_NOT_TRACED: Mapping[Kind, Reason] = {"query_id": "not_a_uuid"}
+
+
+def to_traced(trace: Trace) -> datasets_pb2.TraceRowsResponse:
+    """Writes what is known of something: ids and counts."""
+    return datasets_pb2.TraceRowsResponse(
+        datasets=map(_to_holder, trace.holders),
+        answers=trace.answers.count,
+        query_ids=map(str, trace.answers.query_ids),
+        documents=trace.documents,
+    )
+
+
+def _to_holder(one: Holder) -> datasets_pb2.TracedDataset:
+    snapshot = one.snapshot
+    return datasets_pb2.TracedDataset(
+        dataset_id=snapshot.dataset_id,
+        name=snapshot.name,
+        state=datasets_pb2.DatasetState.ValueType(int(snapshot.state)),
+        ended_by=snapshot.ended_by,
+        rows=one.rows,
+        row_ids=one.row_ids,
+        grants=snapshot.grants,
+        tier=_wire_tier(snapshot.tier),
+    )
 
 
 def check_import(request: datasets_pb2.ImportDatasetRequest) -> None:
