@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
+from headrace_models.prompting import Layout
 from headrace_runtime.errors import Failure, Unavailable, place_of
 from headrace_stream import Ledger, Unit
 from headrace_telemetry.tracing import describe, extract, span
@@ -28,7 +29,7 @@ from opentelemetry.trace import Span
 from headrace_trainer.running.asking import Wish, ask
 from headrace_trainer.running.failures import Died, Stopped, Word
 from headrace_trainer.running.loop import BookedLoop
-from headrace_trainer.running.ports import Books, Datasets, Registry, Shelf, Stepped, Trained, Turns, Worker
+from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Stepped, Trained, Turns, Worker
 from headrace_trainer.running.rules import Hindrance, Moment, hindrance
 from headrace_trainer.running.runs import Cause, Made, Progress, Run, State, Target
 
@@ -69,6 +70,7 @@ class Parts:
     turns_on: Callable[[Unit], Turns]
     loop: BookedLoop
     datasets: Datasets
+    layouts: Layouts
     worker: Worker
     shelf: Shelf
     registry: Registry
@@ -145,9 +147,15 @@ class Conductor:
         work = asyncio.create_task(self._work(turn))
         try:
             await self._watch(turn, work)
-        finally:
-            work.cancel()
-            await asyncio.wait({work})
+        except asyncio.CancelledError:
+            await self._let_go(turn, work)
+            raise
+        await self._let_go(turn, work)
+
+    async def _let_go(self, turn: Turn, work: asyncio.Task[float]) -> None:
+        """Ends the work, gives the turn up, and deletes what a run that has ended leaves."""
+        work.cancel()
+        await asyncio.wait({work})
         seconds = self._outcome(turn, work)
         async with self._parts.ledger.unit() as unit:
             turns = self._parts.turns_on(unit)
@@ -320,7 +328,8 @@ class Conductor:
     async def _listen(self, run: Run) -> Trained:
         """Stores how far training is, at most so often. Raises Died, Stopped and Unavailable."""
         stored, waiting = -self._parts.limits.progress, Stepped(run.progress)
-        async with contextlib.aclosing(self._parts.worker.train(run, self._parts.datasets.read(run))) as said:
+        layout = await self._layout(run)
+        async with contextlib.aclosing(self._parts.worker.train(run, layout, self._parts.datasets.read(run))) as said:
             async for word in said:
                 if isinstance(word, Trained):
                     await self._store(run, waiting)
@@ -330,6 +339,11 @@ class Conductor:
                     await self._store(run, waiting)
                     stored, waiting = time.monotonic(), Stepped(waiting.progress)
         raise Died(0)
+
+    async def _layout(self, run: Run) -> Layout:
+        async with self._unit(run.tenant) as (_, books):
+            rules = await books.rules(run.tenant)
+        return await self._parts.layouts.layout(run.tenant, rules.champion_variant)
 
     async def _store(self, run: Run, stepped: Stepped) -> None:
         async with self._unit(run.tenant) as (_, books):
@@ -394,4 +408,3 @@ class Conductor:
 def _added(before: Progress, now: Progress) -> Progress:
     """Progress of an attempt, with what was computed before it."""
     return replace(now, compute_seconds=before.compute_seconds + now.compute_seconds)
-

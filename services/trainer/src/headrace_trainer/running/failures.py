@@ -12,6 +12,7 @@ Word = Literal[
     "no_such_dataset",  # the snapshot that was asked for is not there
     "grant_ended",  # a grant that the snapshot stands on ended while the run was under way
     "erased",  # something in the snapshot was erased while the run was under way
+    "no_champion",  # the variant that the rules name, or its prompt, is not there
     "no_such_base",  # the base is not on this machine
     "corrupt_base",  # the base's files cannot be read
     "bad_rows",  # no row can be learned from: too long, or empty

@@ -187,5 +187,3 @@ class MemoryBooks:
         self.schedule.pop(tenant, None)
         if seconds:
             self.schedule[tenant] = self.clock() + timedelta(seconds=seconds)
-
-

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from headrace_models.prompting import Layout
 from headrace_stream import Unit
 
 from headrace_trainer.running.rules import Rules, Used
@@ -262,6 +263,13 @@ class Datasets(Protocol):
         """Its rows, authorized batch by batch."""
 
 
+class Layouts(Protocol):
+    """How inference makes a conversation of a question."""
+
+    async def layout(self, tenant: str, variant: str) -> Layout:
+        """The layout of a variant; of what answers "*" when it is ''. Raises failures.Stopped, and Unavailable."""
+
+
 class Shelf(Protocol):
     """Where models rest."""
 
@@ -294,7 +302,7 @@ class Trained:
 class Worker(Protocol):
     """The process that trains."""
 
-    def train(self, run: Run, rows: AsyncIterator[Row]) -> AsyncIterator[Stepped | Trained]:
+    def train(self, run: Run, layout: Layout, rows: AsyncIterator[Row]) -> AsyncGenerator[Stepped | Trained, None]:
         """Feeds it rows and yields what it says; it ends with the iterator, and with this process. It goes on from the
         run's last checkpoint, if there is one. Raises failures.Stopped where it says that it cannot go on, failures.Died
         where it says nothing more, and what `rows` raises."""

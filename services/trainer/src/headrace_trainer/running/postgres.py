@@ -85,7 +85,7 @@ _KEEP = """
     UPDATE run_turns SET held_until = clock_timestamp() + make_interval(secs => $3)
     WHERE run_id = $2 AND holder = $1 RETURNING true
 """
-_PASS_ON = """
+_LET_GO = """
     UPDATE run_turns SET holder = NULL, held_until = clock_timestamp() + make_interval(secs => $3)
     WHERE run_id = $2 AND holder = $1
 """
@@ -254,9 +254,7 @@ class PostgresBooks:
         return [_run(row) for row in rows]
 
     async def move(self, run: Run, state: State) -> bool:
-        return bool(
-            await self._connection.fetchval(_MOVE, run.tenant, run.run_id, int(run.state), int(state))
-        )
+        return bool(await self._connection.fetchval(_MOVE, run.tenant, run.run_id, int(run.state), int(state)))
 
     async def set_snapshot(self, run: Run, snapshot: Snapshot) -> None:
         numbers = (snapshot.rows, snapshot.held_out_rows, snapshot.without_grant)
@@ -327,7 +325,7 @@ class PostgresBooks:
         return bool(await self._connection.fetchval(_KEEP, holder, run_id, seconds))
 
     async def pass_on(self, holder: UUID, run_id: UUID, *, seconds: float) -> None:
-        await self._connection.execute(_PASS_ON, holder, run_id, seconds)
+        await self._connection.execute(_LET_GO, holder, run_id, seconds)
 
     async def going_on(self, run_ids: Collection[UUID]) -> Collection[UUID]:
         rows = await self._connection.fetch("SELECT run_id FROM run_turns WHERE run_id = ANY($1)", list(run_ids))
