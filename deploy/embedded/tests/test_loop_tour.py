@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.drift.v1 import drift_pb2
 from headrace.feedback.v1.reports_pb2 import Estimate, ReportLine
+from headrace.inference.v1.routes_pb2 import VariantReference
 from headrace.privacy.v1.erasure_pb2 import ReachedModel
 from headrace.query.v1.answer_pb2 import (
     GROUNDING_EXTRACTED,
@@ -17,9 +18,12 @@ from headrace.query.v1.answer_pb2 import (
     ModelIdentity,
 )
 from headrace.training.v1 import models_pb2, training_pb2
+from headrace_drift.settings import Settings as DriftSettings
 from headrace_embedded.demo import sql_guide
-from headrace_embedded.demo.loop import asking, memory, plan, words
+from headrace_embedded.demo.loop import asking, memory, plan, rules, steps, taking, words
+from headrace_embedded.demo.loop.environment import ENVIRONMENT
 from headrace_embedded.demo.loop.memory import Memory
+from headrace_embedded.demo.loop.stage import Facts, Stage, Take
 from headrace_embedded.errors import NotReady
 
 KNOWN = next(question for question in sql_guide.traffic() if question.id == "having-filter")
@@ -45,6 +49,81 @@ def test_a_tour_goes_on_with_the_first_step_that_is_not_done() -> None:
 def test_the_times_are_told_beside_their_budgets() -> None:
     rows = list(plan.rows({"drift": 12.4, "up": 20.0}))
     assert rows == [("up", "20 s", "30 s"), ("drift", "12 s", "40 s"), ("in all", "32 s", "70 s")]
+
+
+def test_every_step_that_is_planned_is_taken(tmp_path: Path) -> None:
+    assert ["up", *taking.takes(tmp_path)] == [step.name for step in plan.STEPS]
+
+
+def test_what_the_drift_monitor_is_told_are_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {name.removeprefix("HEADRACE_DRIFT_").lower() for name in ENVIRONMENT}
+    assert names <= DriftSettings.model_fields.keys()
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    told = DriftSettings(database="postgresql://nobody@nowhere/none").plan()  # type: ignore[call-arg]
+    assert told.rules.minimum_queries <= told.windows.queries <= min(steps.BASELINE, len(sql_guide.traffic()))
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(0.1, rules.SOONEST), (70, 104), (7000, rules.LATEST)])
+def test_the_change_waits_as_long_as_users_will_ask(seconds: float, waits: int) -> None:
+    assert rules.debounce(seconds=seconds, asked=70, to_ask=78) == waits
+
+
+def test_the_loop_learns_from_what_was_approved_in_the_guide_alone() -> None:
+    told = rules.loop_rules(VariantReference(name="bare-answer", version=1), debounce_seconds=9)
+    assert (told.automatic, told.promote_by_itself, told.debounce_seconds) == (True, True, 9)
+    assert told.query.approved_only
+    assert list(told.query.sources) == ["sql-guide"]
+    # The gate wants at least 20 pairs.
+    assert round(told.query.test_share * len(sql_guide.traffic())) >= 20
+
+
+def a_stage(known: Memory, said: list[str]) -> Stage:
+    """One without services, for steps that need none."""
+    say = said.append
+    return Stage(None, None, None, known, say=say, bar=None, now=None)  # type: ignore[arg-type]
+
+
+def counting(taken: list[str]) -> dict[str, Take]:
+    def step(name: str) -> Take:
+        async def take(stage: Stage) -> Facts:
+            taken.append(name)
+            return {"taken": len(taken), "round": stage.round}
+
+        return take
+
+    return {one.name: step(one.name) for one in plan.STEPS}
+
+
+async def test_a_tour_that_was_left_takes_what_is_left(tmp_path: Path) -> None:
+    taken: list[str] = []
+    said: list[str] = []
+    left = Memory(took={"up": 1.0, "prepare": 1.0}, facts={"prepare": {"version": 3}})
+    by_name = {**counting(taken), "drift": breaking}
+    with pytest.raises(NotReady):
+        await taking.take_all(a_stage(left, said), tmp_path, headline=said.append, clock=lambda: 0.0, by_name=by_name)
+    assert taken == ["baseline", "shift"]
+    recalled = memory.recall(tmp_path)
+    assert recalled.known("prepare", "version") == 3
+    again = a_stage(recalled, said)
+    over = await taking.take_all(again, tmp_path, headline=said.append, clock=lambda: 0.0, by_name=counting(taken))
+    assert taken[2:] == [step.name for step in plan.STEPS[4:]]
+    assert over.is_over
+
+
+async def breaking(stage: Stage) -> Facts:
+    raise NotReady(f"round {stage.round} has no alert")
+
+
+async def test_a_step_that_took_longer_than_planned_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    left = Memory(took={step.name: 1.0 for step in plan.STEPS[:-1]})
+    ticks = iter([0.0, 14.0])
+    by_name = counting([])
+    await taking.take_all(
+        a_stage(left, said), tmp_path, headline=said.append, clock=lambda: next(ticks), by_name=by_name
+    )
+    assert said == [plan.STEPS[-1].title, "(14 s, 4 s more than planned)"]
 
 
 # What is remembered

@@ -21,6 +21,7 @@ from headrace_client.endpoints import Endpoints, read_endpoints
 
 from headrace_embedded import measuring, state
 from headrace_embedded.cli import up
+from headrace_embedded.cli.demo_loop import close_the_loop
 from headrace_embedded.cli.demo_variants import compare_prompts
 from headrace_embedded.cli.running import DONE, FAILED, run
 from headrace_embedded.cli.telling import bar, headline, quiet_libraries
@@ -34,25 +35,36 @@ class TourWord(StrEnum):
 
     BASICS = "basics"
     VARIANTS = "variants"
+    LOOP = "loop"
 
 
 def demo(
     which: Annotated[
         TourWord,
-        typer.Argument(metavar="basics|variants", help="The way of a question, or two prompts compared."),
+        typer.Argument(
+            metavar="basics|variants|loop",
+            help="The way of a question; two prompts compared; or the loop from drift to a better model.",
+        ),
     ] = TourWord.BASICS,
     *,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Of the loop: begin again, rather than go on where it was left.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a tour: bring everything up, load Python's language reference, publish, ask, trace, judge, erase, and
     reconcile.
 
     `headrace demo variants` puts two prompts on the same questions instead, and ends with a report on which is better.
+    `headrace demo loop` lets the questions drift, has a model trained, gated and brought into service, and erases a
+    user whose questions it learned from; it takes some 15 minutes, and goes on where it was left.
     Leaves nothing running, unless Headrace was up before. With --json the tour itself goes to standard error.
     """
     quiet_libraries()
     if which is TourWord.VARIANTS:
         run(lambda: compare_prompts(quiet=as_json))
+    elif which is TourWord.LOOP:
+        run(lambda: close_the_loop(quiet=as_json, anew=anew))
     else:
         run(lambda: _demo(quiet=as_json))
 

@@ -30,7 +30,8 @@ STEPS = (
     Step("training", "A run begins by itself: always from the base, on what was asked, answered and approved", 120),
     Step("rollout", "The gate let it through; a share of the traffic goes to it, until it has proven itself", 90),
     Step("measure", "Questions that nobody asked before, to the old model and to the new", 120),
-    Step("erasure", "A user whose questions were learned from asks to be forgotten", 230),
+    Step("erasure", "A user whose questions were learned from asks to be forgotten", 30),
+    Step("relearning", "What learned from them is trained anew without them, and goes", 200),
     Step("trace", "From the first drifting question to the first answer of the new model", 10),
 )
 

@@ -1,0 +1,62 @@
+"""How the loop is told to decide in the tour: as in production, on a scale of minutes. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from headrace.feedback.v1.datasets_pb2 import DatasetQuery
+from headrace.inference.v1.routes_pb2 import VariantReference
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
+from headrace.training.v1.service_pb2 import LoopRules
+from headrace.training.v1.training_pb2 import Recipe
+
+from headrace_embedded.demo import sql_guide
+from headrace_embedded.demo.tour import PRODUCT
+
+#: A cause waits for more at least and at most so long, in seconds.
+SOONEST, LATEST = 5, 150
+#: A quarter of an hour gives some fifty answers of each side. What that proves at any time is a margin of this, far too
+#: wide for production: there it is .05, and takes thousands of answers.
+MARGIN = 0.5
+CANARY_SHARE, CANARY_ANSWERS, CANARY_S = 0.5, 30, 180
+#: Of the rows so many are held out, for the loss and for the gate, which wants at least 20 pairs.
+TEST_SHARE = 0.35
+GATE_CASES = 24
+#: From an erasure until what learned from it is retired, replaced or not.
+ERASURE_S = 900
+
+#: A few steps of LoRA on short answers: two passes over some fifty rows.
+RECIPE = Recipe(epochs=2, tokens_a_step=2048, learning_rate=0.0005, rank=16, checkpoint_steps=5, most_seconds=120)
+
+
+def debounce(*, seconds: float, asked: int, to_ask: int) -> int:
+    """How long the steward's change waits for more, so that what users ask meanwhile is learned from: as long as that
+    many questions will take, going by those that were asked, and a third more."""
+    return min(max(math.ceil(4 / 3 * seconds / max(asked, 1) * to_ask), SOONEST), LATEST)
+
+
+def loop_rules(champion: VariantReference, *, debounce_seconds: int) -> LoopRules:
+    """What runs learn from: answers that users approved of, from the SQL guide alone."""
+    query = DatasetQuery(
+        purpose=PURPOSE_TRAIN,
+        products=[PRODUCT],
+        sources=[sql_guide.SOURCE],
+        approved_only=True,
+        test_share=TEST_SHARE,
+    )
+    return LoopRules(
+        automatic=True,
+        debounce_seconds=debounce_seconds,
+        runs_a_day=50,
+        compute_seconds_a_day=7200,
+        query=query,
+        recipe=RECIPE,
+        canary_share=CANARY_SHARE,
+        canary_least_answers=CANARY_ANSWERS,
+        canary_most_seconds=CANARY_S,
+        canary_margin=MARGIN,
+        promote_by_itself=True,
+        erasure_seconds=ERASURE_S,
+        champion_variant=champion.name,
+        gate_cases=GATE_CASES,
+    )

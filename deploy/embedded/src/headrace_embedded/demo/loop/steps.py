@@ -1,0 +1,181 @@
+"""The steps up to the steward's change: traffic, its shift, what the drift monitor makes of it, what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from headrace.drift.v1.drift_pb2 import Alert
+from headrace.inference.v1.routes_pb2 import Arm, Route, VariantReference
+from headrace.training.v1.training_pb2 import (
+    CAUSE_STEWARD,
+    RUN_STATE_GATING,
+    RUN_STATE_TRAINING,
+    RUN_STATE_WAITING,
+    TrainingRun,
+)
+from headrace_client.errors import NotFound, Overloaded, Refused, Unavailable
+
+from headrace_embedded.demo import contest, corpus, sql_guide, tour
+from headrace_embedded.demo.corpus import TENANT
+from headrace_embedded.demo.loop import asking, rules, words
+from headrace_embedded.demo.loop.asking import Asking, Heard
+from headrace_embedded.demo.loop.stage import Facts, Stage
+from headrace_embedded.demo.questions import halves, known_questions
+from headrace_embedded.errors import NotReady
+
+#: The variant that answers at first: the prompt of that name, and as many passages as hold the answer.
+CHAMPION, PASSAGES = contest.A, 2
+#: Questions about Python: as many as a baseline wants, and some more.
+BASELINE = 70
+#: The one who will ask to be forgotten, and how many questions they ask.
+ERASED_ASKS = 6
+#: Seconds until an alert must have been raised: some looks of the monitor.
+ALERT_S = 120.0
+UNDER_WAY = (RUN_STATE_WAITING, RUN_STATE_TRAINING, RUN_STATE_GATING)
+
+
+def champion(stage: Stage) -> VariantReference:
+    """The variant that answered before the model."""
+    return VariantReference(name=CHAMPION, version=stage.known("prepare", "version"))
+
+
+def erased(stage: Stage) -> str:
+    """The end user who asks to be forgotten."""
+    return f"ada-{stage.round}"
+
+
+async def prepare(stage: Stage) -> Facts:
+    """Loads the reference, takes away what an earlier round left, and tells who answers and how the loop decides."""
+    reference = corpus.reference()
+    with stage.bar("Documents", len(reference)) as advance:
+        await tour.put_documents(stage.client, reference, advance)
+    await _clear(stage)
+    await contest.learn_kinds(stage.client, halves(known_questions())["tune"])
+    variant = await contest.put_variant(stage.client, CHAMPION, passages=PASSAGES)
+    route = Route(kind="*", arms=[Arm(variant=variant, weight=1)], reason="Who answers before the tour of the loop")
+    await stage.client.put_route(route, tenant=TENANT)
+    stored = await stage.calls.put_rules(rules.loop_rules(variant, debounce_seconds=rules.SOONEST))
+    stage.say(
+        f"{variant.name}@{variant.version} answers. A canary gets {stored.canary_share:.0%} of the questions, and is "
+        f"promoted by itself once it is proven not worse by {stored.canary_margin:.0%}.",
+    )
+    return {"version": variant.version, "documents": len(reference)}
+
+
+async def _clear(stage: Stage) -> None:
+    """Takes the guide, and the model of an earlier round, away."""
+    try:
+        left = [listed.document.document_id async for listed in stage.client.source(sql_guide.SOURCE, tenant=TENANT)]
+    except NotFound:
+        left = []
+    for name in left:
+        await stage.client.delete_document(name, tenant=TENANT, source=sql_guide.SOURCE)
+    while live := (await stage.calls.loop()).live:
+        stage.say(f"{live} answered since an earlier tour; it is taken back.")
+        if await stage.calls.roll_back(live, reason="The tour of the loop begins anew") == live:
+            raise NotReady(f"{live} could not be taken back: see headrace models show {live}")
+
+
+async def baseline(stage: Stage) -> Facts:
+    """Users ask about Python, and the time that they took becomes the baseline."""
+    began = stage.now()
+    heard = await _ask(stage, asking.askings(known_questions(), occasion="baseline", round_=stage.round)[:BASELINE])
+    ended = stage.now()
+    for pause in (1, 2, 4, 8, 16, 16):
+        try:
+            set_ = await stage.calls.set_baseline(began, ended)
+        except (Refused, Unavailable, Overloaded) as error:
+            reason = str(error)
+            await asyncio.sleep(pause)
+        else:
+            stage.say(f"The baseline: {set_.samples} questions, {began:%H:%M:%S} to {ended:%H:%M:%S} UTC.")
+            return {"seconds": (ended - began).total_seconds(), "asked": len(heard), **_shares(heard)}
+    raise NotReady(f"the drift monitor did not take the baseline: {reason}")
+
+
+async def shift(stage: Stage) -> Facts:
+    """They ask about SQL, of which the index holds nothing."""
+    began = stage.now()
+    asked = [*sql_guide.traffic(), *sql_guide.beyond()]
+    heard = await _ask(stage, asking.askings(asked, occasion="shift", round_=stage.round))
+    return {"began": began.isoformat(), "first_query": heard[0].query_id, **_shares(heard)}
+
+
+async def drift(stage: Stage) -> Facts:
+    """Waits for the alert, and tells it."""
+    before = {alert.alert_id for alert in await stage.calls.open_alerts() if _until(alert) < _shifted(stage)}
+    end = asyncio.get_running_loop().time() + ALERT_S
+    while asyncio.get_running_loop().time() < end:
+        found = [alert for alert in await stage.calls.open_alerts() if alert.alert_id not in before]
+        if found:
+            alert = await stage.calls.alert(max(found, key=_weight).alert_id)
+            stage.say(*words.alert_lines(alert))
+            waited = alert.opened_at.ToDatetime().timestamp() - stage.now().timestamp()
+            return {"alert": alert.alert_id, "opened": alert.opened_at.ToJsonString(), "waited": round(-waited, 1)}
+        await asyncio.sleep(1.0)
+    raise NotReady(f"no alert within {ALERT_S:.0f} s: headrace drift report shows what was measured")
+
+
+def _until(alert: Alert) -> str:
+    return alert.window_until.ToDatetime().isoformat()
+
+
+def _shifted(stage: Stage) -> str:
+    return str(stage.known("shift", "began")).removesuffix("+00:00")
+
+
+def _weight(alert: Alert) -> tuple[int, int]:
+    """The widest slice tells most: that of the tenant, then that of the product; then the one with most readings."""
+    return -len([part for part in (alert.slice.product, alert.slice.kind) if part]), len(alert.readings)
+
+
+async def refresh(stage: Stage) -> Facts:
+    """The steward finds what is missing on their shelf, puts it, and asks for a model that knows it."""
+    alert = await stage.calls.alert(stage.known("drift", "alert"))
+    shelf = sql_guide.guide()
+    named = words.named_documents(alert.explanation.words, shelf)
+    stage.say(f"The new words point at {len(named)} documents on the steward's shelf:", *words.shelf_lines(named))
+    traffic = stage.memory.facts["baseline"]
+    waits = rules.debounce(seconds=traffic["seconds"], asked=traffic["asked"], to_ask=len(sql_guide.traffic()))
+    await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=waits))
+    began = stage.now()
+    with stage.bar("Documents", len(shelf)) as advance:
+        outcomes = await tour.put_documents(stage.client, shelf, advance, source=sql_guide.SOURCE)
+    run = await _asked_for(stage) or await stage.calls.refresh([f"{sql_guide.SOURCE}/{topic.name}" for topic in shelf])
+    stage.say(
+        f"{len(shelf)} documents are in the index, {outcomes['chunks']} chunks. Run {run.run_id[:8]} waits {waits} s "
+        "for what users ask meanwhile."
+    )
+    return {"began": began.isoformat(), "run": run.run_id, "documents": len(shelf), "waits": waits}
+
+
+async def _asked_for(stage: Stage) -> TrainingRun | None:
+    """The run that was asked for already, when the tour was left just then."""
+    runs = await stage.calls.runs()
+    return next((run for run in runs if CAUSE_STEWARD in run.causes and run.state in UNDER_WAY), None)
+
+
+async def again(stage: Stage) -> Facts:
+    """They ask again: the sources know now, and users say which answers are right."""
+    wanted = asking.askings(
+        sql_guide.traffic(), occasion="again", round_=stage.round, erased=erased(stage), erased_asks=ERASED_ASKS
+    )
+    heard = await _ask(stage, wanted)
+    stage.say(f"Of these questions {ERASED_ASKS} are {erased(stage)}'s.")
+    return _shares(heard)
+
+
+async def _ask(stage: Stage, wanted: Sequence[Asking]) -> list[Heard]:
+    with stage.bar("Questions", len(wanted)) as advance:
+        heard = await asking.ask_all(stage.client, wanted, advance)
+    shares = _shares(heard)
+    groundings = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in shares["groundings"].items())
+    stage.say(f"{len(heard)} questions: {groundings}; {shares['right']:.0%} of the answers are right.")
+    return heard
+
+
+def _shares(heard: Sequence[Heard]) -> Facts:
+    right = sum(one.is_right for one in heard) / max(len(heard), 1)
+    return {"groundings": dict(Counter(one.grounding for one in heard).most_common()), "right": round(right, 3)}
