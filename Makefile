@@ -71,6 +71,9 @@ status: ## Show what runs, where, what it takes, and how far the consumers are b
 demo: setup ## Take a tour: documents, the bus, gRPC, a trace, feedback; nothing is left running
 	@$(BIN)/headrace demo
 
+demo-loop: setup ## Let the questions drift, train a model, gate it, and bring it into service; some 15 minutes
+	@$(BIN)/headrace demo loop
+
 demo-variants: setup ## Put two prompts on the same questions, judge the answers, and end with a report; some minutes
 	@$(BIN)/headrace demo variants
 
@@ -89,4 +92,4 @@ traces: setup .traces-venv/.installed ## Open Arize Phoenix on the spans that ar
 lock: ## Pin every requirement again, with its hashes
 	@requirements/lock.sh
 
-.PHONY: help setup check test test-faults bench bench-privacy up down status demo demo-variants doctor traces lock
+.PHONY: help setup check test test-faults bench bench-privacy up down status demo demo-loop demo-variants doctor traces lock

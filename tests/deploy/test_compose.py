@@ -18,7 +18,7 @@ from tests.deploy import recipes
 COMPOSE = recipes.load_compose()
 RECIPE = (recipes.ROOT / recipes.RECIPE).read_text()
 #: The only ones that may carry the gigabytes of torch.
-WITH_TORCH = {"embedder", "inference"}
+WITH_TORCH = {"embedder", "inference", "trainer"}
 
 
 def test_compose_fits_the_services() -> None:

@@ -35,7 +35,7 @@ from headrace_stream.security import BusSecurity
 
 ROOT = Path(__file__).parents[3]
 STRANGER = "stranger"
-SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift", "trainer")
 EVERYBODY = (*SERVICES, acls.PRODUCTS, acls.OPERATOR, STRANGER)
 TOPICS = [topic.name for topic in every_topic()]
 #: Who takes records off which topic at an erasure, and so reads and writes it as well.

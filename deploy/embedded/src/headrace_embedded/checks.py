@@ -75,7 +75,8 @@ def _python() -> Check:
 
 def _packages() -> list[Check]:
     services = [
-        f"headrace_{name}" for name in ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+        f"headrace_{name}"
+        for name in ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift", "trainer")
     ]
     missing = [name for name in (*services, "aiokafka", "asyncpg", "grpc", "torch") if util.find_spec(name) is None]
     if missing:

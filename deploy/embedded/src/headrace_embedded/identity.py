@@ -25,7 +25,7 @@ ISSUER = "issuer.jwk"
 PUBLISHER = "publisher.jwk"
 
 #: Everybody who calls another service: the receiver of traces tells the classifier whom it refused.
-CALLERS = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "traces", "trainer")
+CALLERS = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift", "trainer", "traces")
 
 #: Who may put events on the bus, by the table of access: who asks, who judges, who answers for documents.
 PUBLISHERS = frozenset({"product", "steward"})

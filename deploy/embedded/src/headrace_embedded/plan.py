@@ -71,10 +71,11 @@ DEFAULT_PORTS = {
     "retriever": 7404,
     "inference": 7405,
     "feedback": 7406,
+    "drift": 7407,
 }
 
 #: Those that compute in torch, and may use every core.
-_TORCH = ("embedder", "inference")
+_TORCH = ("embedder", "inference", "trainer")
 
 
 def _service(name: str, instances: int) -> ServicePlan:
@@ -84,9 +85,10 @@ def _service(name: str, instances: int) -> ServicePlan:
     if name == "traces":
         # The receiver of spans must not send spans of receiving spans.
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}
-    if name == "inference":
+    if name in ("inference", "trainer"):
         # Converted weights are worth keeping whatever becomes of the state.
-        environment["HEADRACE_INFERENCE_CACHE"] = os.environ.get("HEADRACE_INFERENCE_CACHE", str(MODELS))
+        variable = f"HEADRACE_{name.upper()}_CACHE"
+        environment[variable] = os.environ.get(variable, str(MODELS))
     return ServicePlan(name, (sys.executable, "-m", module), DEFAULT_PORTS[name], name, instances, environment)
 
 

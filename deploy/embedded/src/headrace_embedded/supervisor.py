@@ -51,6 +51,17 @@ _TROUBLE = (EmbeddedError, Failure, KafkaError, asyncpg.PostgresError, asyncpg.I
 #: For every service: no downloads, and small heaps.
 _QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 
+#: Whom each service calls, beside the classifier.
+_NEIGHBOURS = {
+    "retriever": ("embedder",),
+    "inference": ("embedder",),
+    "feedback": ("embedder", "inference", "retriever"),
+    "drift": ("feedback",),
+    "trainer": ("feedback", "inference"),
+}
+#: What is kept below the state folder, beside the database: by service, setting and name.
+_FOLDERS = {"feedback": {"DATASETS": "datasets"}, "trainer": {"MODELS": "trained", "WORK": "training"}}
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -150,11 +161,8 @@ class Supervisor:
             told["DATABASE"] = self._database.dsn(provision.DATABASE, role=provision.role_of(slot.service.schema))
         if slot.service.name != "traces" and (collector := self._addresses("traces")):
             told["TRACES"] = f"http://{collector}"
-        if slot.service.name in {"retriever", "inference", "feedback"}:
-            told["EMBEDDER"] = self._addresses("embedder")
-        if slot.service.name == "feedback":
-            told |= {name.upper(): self._addresses(name) for name in ("inference", "retriever")}
-            told["DATASETS"] = str(self._home / "datasets")
+        told |= {name.upper(): self._addresses(name) for name in _NEIGHBOURS.get(slot.service.name, ())}
+        told |= {name: str(self._home / folder) for name, folder in _FOLDERS.get(slot.service.name, {}).items()}
         told |= self._keys_of(slot.service.name)
         ours = {f"{prefix}{name}": value for name, value in told.items()}
         return {**os.environ, **_QUIET, **slot.service.environment, **ours, state.MARK: str(self._home)}

@@ -20,7 +20,7 @@ from headrace_privacy import Tier
 from headrace_embedded.servers.postgres import PostgresServer
 
 #: The services that keep something in Postgres.
-SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift", "trainer")
 
 #: What owns a schema: the services, and the receiver of traces.
 TRACES = "traces"
