@@ -15,7 +15,7 @@ from headrace_statistics.distances import chance_in_jensen_shannon, jensen_shann
 from headrace_statistics.effects import cliffs_delta, cohens_h, cramers_v
 from numpy.typing import NDArray
 
-from headrace_drift.measuring import layout, scales, vocabulary
+from headrace_drift.measuring import layout, scales
 from headrace_drift.measuring.readings import EffectKind, Measure
 from headrace_drift.measuring.rules import Rules
 from headrace_drift.measuring.scales import Scale
@@ -59,13 +59,13 @@ def _share(measure: Measure, a: Sums, b: Sums, *, more_variance: float = 0.0) ->
 def _vocabulary(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:
     a, b = (Sums(np.zeros(layout.GROUPS), side.tally(Tally.WORDS)) for side in (baseline, window))
     if _are_enough(a, b, rules.minimum_queries, rules):
-        known = vocabulary.Known.of(baseline.words)
+        known = baseline.known
         a, b = Sums(known.left_out(), a.sizes), Sums(known.unknown_of(window.words), b.sizes)
         yield _share(Measure.VOCABULARY, a, b, more_variance=known.surprise)
 
 
 def _ngrams(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:
-    a, b = _grams(baseline), _grams(window)
+    a, b = baseline.grams, window.grams
     if all(_are_enough(x, y, rules.minimum_queries, rules) for x, y in zip(a, b, strict=True)):
         before, after = Spread.of(*a), Spread.of(*b)
         apart = p_of_many(before, after, weights=1 / _pooled(a, b))
@@ -80,11 +80,7 @@ def _ngrams(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Foun
 _PARTS = (slice(0, layout.PAIRS), slice(layout.PAIRS, layout.GRAMS))
 
 
-def _grams(side: Measured) -> list[Sums]:
-    return [Sums(side.grams[:, part], side.grams[:, part].sum(axis=1)) for part in _PARTS]
-
-
-def _pooled(a: list[Sums], b: list[Sums]) -> Floats:
+def _pooled(a: tuple[Sums, ...], b: tuple[Sums, ...]) -> Floats:
     """The shares of both sides together, with one more in each bin, so that none weighs without bound."""
     pooled = [x.values.sum(axis=0) + y.values.sum(axis=0) + 1 for x, y in zip(a, b, strict=True)]
     return np.concatenate([part / part.sum() for part in pooled])
@@ -96,7 +92,7 @@ def _bits(before: Floats, after: Floats, variances: Floats) -> float:
 
 def _embeddings(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:
     comparable = baseline.parts.dimensions == window.parts.dimensions
-    a, b = (Sums(side.waves, side.tally(Tally.VECTORS)) for side in (baseline, window))
+    a, b = baseline.waves, window.waves
     if comparable and _are_enough(a, b, rules.minimum_queries, rules):
         inside = max(1e-9, 1 - float(a.mean @ a.mean))
         apart = p_of_many(
@@ -163,8 +159,10 @@ def _share_of(measure: Measure, did: Tally, of: Tally) -> Callable[[Measured, Me
 def _distribution(measure: Measure, scale: Scale) -> Callable[[Measured, Measured, Rules], Iterator[Found]]:
     def found(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:
         a, b = (_histogram(side.scale(scale)) for side in (baseline, window))
-        if _are_enough(a, b, rules.minimum_few, rules):
-            before, after = a.values.sum(axis=0), b.values.sum(axis=0)
+        before, after = a.values.sum(axis=0), b.values.sum(axis=0)
+        # What is always the same, as a cost of 0 is, has nothing to tell and would cost the others their share.
+        varies = np.count_nonzero(before + after) > 1
+        if varies and _are_enough(a, b, rules.minimum_few, rules):
             yield Found(
                 measure,
                 scales.median(scale, before),

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from headrace_privacy import Tier
+from headrace_statistics.clustered import Sums
 from numpy.typing import NDArray
 
 from headrace_drift.measuring import encoding, layout, waves
@@ -22,6 +23,7 @@ from headrace_drift.measuring.names import Names
 from headrace_drift.measuring.observation import Answer, Observation, Question
 from headrace_drift.measuring.scales import Scale, bin_of
 from headrace_drift.measuring.tables import Counts, Words, rows_of
+from headrace_drift.measuring.vocabulary import Known
 
 Floats = NDArray[np.float64]
 
@@ -266,9 +268,11 @@ class Measured:
         return self.parts.tallies[:, list(_TIERS.values())].astype(np.float64)
 
     @cached_property
-    def grams(self) -> Floats:
-        """Groups × bins of n-grams."""
-        return self.parts.grams.dense().reshape(layout.GROUPS, layout.GRAMS)
+    def grams(self) -> tuple[Sums, Sums]:
+        """Groups × bins: of the word pairs, and of the letter triples."""
+        bins = self.parts.grams.dense().reshape(layout.GROUPS, layout.GRAMS)
+        pairs, triples = bins[:, : layout.PAIRS], bins[:, layout.PAIRS :]
+        return Sums(pairs, pairs.sum(axis=1)), Sums(triples, triples.sum(axis=1))
 
     @cached_property
     def _scales(self) -> Floats:
@@ -279,9 +283,14 @@ class Measured:
         return np.asarray(self._scales[scale])
 
     @cached_property
-    def waves(self) -> Floats:
+    def waves(self) -> Sums:
         """Groups × features, summed over the group's vectors."""
-        return waves.means(self.parts.waves.astype(np.float64))
+        return Sums(waves.means(self.parts.waves.astype(np.float64)), self.tally(Tally.VECTORS))
+
+    @cached_property
+    def known(self) -> Known:
+        """The vocabulary."""
+        return Known.of(self.words)
 
     @cached_property
     def words(self) -> NDArray[np.void]:
