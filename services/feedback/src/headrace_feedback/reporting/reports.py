@@ -171,7 +171,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measure of one kind. more: so many more answers of each side would tell; 0 where one can."""
+    """One measure of one kind. more: so many more answers of each side would tell; 0 where one can. lost: pairs in which
+    B does worse than A."""
 
     kind: str
     measure: Measure
@@ -183,6 +184,7 @@ class Line:
     sentence: str
     decides: bool
     method: str
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ def _to_line(line: Line) -> reports_pb2.ReportLine:
         sentence=line.sentence,
         decides=line.decides,
         method=line.method,
+        lost=line.lost,
     )
 
 

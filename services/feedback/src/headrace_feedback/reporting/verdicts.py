@@ -20,6 +20,7 @@ from headrace_feedback.reporting.reports import (
     LeftOut,
     Lengths,
     Line,
+    Paired,
     Report,
     Request,
     Seen,
@@ -125,7 +126,15 @@ def _line(seen: Seen, measure: Measure, comparison: Comparison, *, seed: int) ->
         sentence=sentence(comparison, unit=measure.told_in, on=on),
         decides=seen.decides,
         method=comparison.method if comparison.difference else "",
+        lost=_lost(seen, measure),
     )
+
+
+def _lost(seen: Seen, measure: Measure) -> int:
+    """Pairs in which B does worse."""
+    if not isinstance(seen.seen, Paired):
+        return 0
+    return int((measure.better.value * (seen.seen.b - seen.seen.a) < 0).sum())
 
 
 def _difference(comparison: Comparison, a: Estimate, b: Estimate) -> Estimate:
