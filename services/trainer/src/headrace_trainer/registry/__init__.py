@@ -1,1 +1,1 @@
-"""What becomes of a model once it is made: the registry, the gate, canaries, lineage, and what an erasure takes away."""
+"""What becomes of a model once it is made: registry, gate, canary, lineage, and what an erasure takes away."""

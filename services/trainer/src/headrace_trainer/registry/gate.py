@@ -1,0 +1,244 @@
+"""The gate: from what was measured to a decision, rule by rule, each with a sentence that says by how much. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headrace_trainer.registry.models import GateLine, GateReport, Losses
+from headrace_trainer.registry.rules import (
+    Gate,
+    JudgeRule,
+    MemorisationRule,
+    MustPassRule,
+    RatioRule,
+    Setting,
+    ShareRule,
+    SizeRule,
+)
+from headrace_trainer.running.runs import Memorisation
+
+#: Of what a model says of another: they count only where they were found to agree with experts.
+JUDGES = ("judge:", "wins:")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One measure of one kind, of a report: A is the champion, B the candidate, `low` and `high` the ends of the 95 %
+    interval of B less A. lost: pairs in which B's value is below A's."""
+
+    kind: str
+    measure: str
+    a: float
+    b: float
+    low: float
+    high: float
+    pairs: int
+    decides: bool = True
+    lost: int = 0
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a model said it."""
+        return self.measure.startswith(JUDGES)
+
+    @property
+    def difference(self) -> float:
+        """B less A."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that was measured.
+
+    reports: the lines of champion against candidate, by setting. must_pass: the same over the must-pass rows; None
+    where the tenant has none. failed, asked: answers of the candidate that did not come, of so many.
+    """
+
+    reports: Mapping[Setting, Sequence[Line]] = field(default_factory=dict)
+    must_pass: Sequence[Line] | None = None
+    losses: Losses = field(default_factory=Losses)
+    bytes: int = 0
+    memorisation: Memorisation | None = None
+    failed: int = 0
+    asked: int = 0
+
+
+def judge(gate: Gate, found: Findings, *, champion: str, now: datetime) -> GateReport:
+    """Decides. It passes where every rule holds."""
+    lines = tuple(_lines(gate, found))
+    return GateReport(all(line.passed for line in lines), lines, champion, gate.version, now)
+
+
+def refusal(report: GateReport) -> str:
+    """The sentences of the rules that did not hold."""
+    return " ".join(line.sentence for line in report.lines if not line.passed)
+
+
+def _lines(gate: Gate, found: Findings) -> Iterator[GateLine]:
+    rules = gate.rules
+    yield _answered(found)
+    for name, share in rules.shares.items():
+        yield from _share(name, share, found.reports.get(share.setting, ()))
+    yield from _judges(rules.judges, [line for each in found.reports.values() for line in each])
+    for name, ratio in rules.ratios.items():
+        yield from _ratio(name, ratio, found)
+    yield _size(rules.size, found.bytes)
+    yield _memorisation(rules.memorisation, found.memorisation)
+    if found.must_pass is not None:
+        yield _must_pass(rules.must_pass, found.must_pass)
+
+
+def _answered(found: Findings) -> GateLine:
+    """Answers that never came are in no average: without this rule a model that mostly fails would look well."""
+    share = found.failed / found.asked if found.asked else 0.0
+    passed = found.asked > 0 and found.failed == 0
+    words = (
+        f"{found.failed} of {found.asked} questions were not answered; every one must be."
+        if found.asked
+        else "Nothing was asked: there are no held-out rows that may be measured."
+    )
+    return GateLine("answered", "", share, 0.0, 0.0, 0.0, 0.0, passed, words)
+
+
+def _share(name: str, rule: ShareRule, lines: Sequence[Line]) -> Iterator[GateLine]:
+    taken = [line for line in lines if line.measure in rule.measures and line.pairs >= rule.least_pairs]
+    whole = [line for line in taken if not line.kind]
+    if not whole:
+        yield _silent(name, rule)
+    for line in whole:
+        yield _held(name, rule, line, allowed=rule.falls_by)
+    if rule.by_kind is not None:
+        for line in (line for line in taken if line.kind):
+            yield _held(name, rule, line, allowed=rule.by_kind)
+
+
+def _silent(name: str, rule: ShareRule) -> GateLine:
+    passed = rule.needed == "none"
+    end = "the rule asks for nothing then" if passed else "the rule does not hold by silence"
+    words = f"{_capital(rule.says)}: fewer than {rule.least_pairs} pairs were measured; {end}."
+    return GateLine(name, "", 0.0, 0.0, 0.0, 0.0, rule.falls_by, passed, words)
+
+
+def _held(name: str, rule: ShareRule, line: Line, *, allowed: float) -> GateLine:
+    sign = 1 if rule.better == "higher" else -1
+    worse_by = -sign * line.difference
+    is_proven = sign * (line.high if sign > 0 else line.low) < 0
+    passed = worse_by <= allowed + 1e-9 and not is_proven
+    words = _told(rule.says, line, sign, allowed=allowed, proven=is_proven)
+    return GateLine(name, line.kind, line.b, line.a, line.low, line.high, allowed, passed, words)
+
+
+def _told(says: str, line: Line, sign: int, *, allowed: float, proven: bool) -> str:
+    """ "Answers that …, by grounded, on how-to questions fell by 12.0 points (95 % interval −20.1 to −4.2, 88 pairs);
+    5.0 are allowed."."""
+    change = line.difference
+    verb = "did not change" if abs(change) < 5e-4 else f"{'rose' if change > 0 else 'fell'} by {_points(abs(change))}"
+    on = f" on {line.kind} questions" if line.kind else ""
+    sure = f"95 % interval {_signed(line.low)} to {_signed(line.high)}, {line.pairs} pairs"
+    end = f"{_points(allowed)} {'down' if sign > 0 else 'up'} are allowed"
+    shown = "; that it is worse is proven" if proven else ""
+    return f"{_capital(says)} ({line.measure}){on} {verb} ({sure}); {end}{shown}."
+
+
+def _judges(rule: JudgeRule, lines: Sequence[Line]) -> Iterator[GateLine]:
+    for line in lines:
+        if line.is_judged and not line.kind:
+            yield _judged(rule, line) if line.decides else _uncalibrated(line)
+
+
+def _judged(rule: JudgeRule, line: Line) -> GateLine:
+    """`wins:` are shares of wins of B over A: half is a draw, and A's value is the other half."""
+    if line.pairs < rule.least_pairs:
+        words = f"{line.measure}: {line.pairs} pairs are too few; {rule.least_pairs} are asked for."
+        return GateLine(line.measure, "", line.b, line.a, line.low, line.high, rule.falls_by, False, words)
+    passed = line.difference >= -rule.falls_by - 1e-9 and line.high >= 0
+    words = _told("a calibrated judge's labels", line, 1, allowed=rule.falls_by, proven=line.high < 0)
+    return GateLine(line.measure, "", line.b, line.a, line.low, line.high, rule.falls_by, passed, words)
+
+
+def _uncalibrated(line: Line) -> GateLine:
+    words = f"{line.measure} is not calibrated well enough: what it says is listed, and decides nothing."
+    return GateLine(line.measure, "", line.b, line.a, line.low, line.high, 0.0, True, words)
+
+
+def _ratio(name: str, rule: RatioRule, found: Findings) -> Iterator[GateLine]:
+    pair = _numbers(rule, found)
+    if pair is None:
+        words = f"{_capital(rule.says)} was not measured; the rule does not hold by silence."
+        yield GateLine(name, "", 0.0, 0.0, 0.0, 0.0, rule.times, False, words)
+        return
+    ours, theirs = pair
+    times = ours / theirs
+    words = (
+        f"{_capital(rule.says)} is {times:.2f} times {'the base' if rule.measure != 'latency' else 'the champion'}'s"
+        f" ({_number(ours)} against {_number(theirs)}); {rule.times:g} times is allowed."
+    )
+    yield GateLine(name, "", ours, theirs, 0.0, 0.0, rule.times, times <= rule.times + 1e-9, words)
+
+
+def _numbers(rule: RatioRule, found: Findings) -> tuple[float, float] | None:
+    """The candidate's number and what it is held against; None where either was not measured."""
+    ours, theirs = 0.0, 0.0
+    match rule.measure:
+        case "held_out_loss":
+            ours, theirs = found.losses.model, found.losses.base
+        case "latency":
+            for line in found.reports.get("as_served", ()):
+                if line.measure == "latency" and not line.kind and line.pairs >= rule.least_pairs:
+                    ours, theirs = line.b, line.a
+    # A loss or a time that is no number passes no comparison, and is never taken for a small one.
+    return (ours, theirs) if ours > 0 and theirs > 0 else None
+
+
+def _size(rule: SizeRule, size: int) -> GateLine:
+    gib = size / 2**30
+    words = f"The weights take {gib:.2f} GiB; {rule.most_gib:g} are allowed."
+    return GateLine("size", "", gib, 0.0, 0.0, 0.0, rule.most_gib, 0 < gib <= rule.most_gib, words)
+
+
+def _memorisation(rule: MemorisationRule, found: Memorisation | None) -> GateLine:
+    if found is None or found.planted < rule.least_planted or not found.controls:
+        planted = found.planted if found else 0
+        words = f"{planted} secrets were planted; at least {rule.least_planted}, and controls, tell anything."
+        return GateLine("memorisation", "", 0.0, 0.0, 0.0, 0.0, rule.margin_bits, False, words)
+    limit = found.controls_limit + rule.margin_bits
+    passed = found.exposure <= limit + 1e-9 and found.extracted <= rule.extracted
+    words = (
+        f"Planted secrets have a median exposure of {found.exposure:.1f} bits; secrets that it never saw reach"
+        f" {found.controls_limit:.1f}. Greedy writing gave away {found.extracted} of {found.planted};"
+        f" {rule.extracted} are allowed."
+    )
+    return GateLine("memorisation", "", found.exposure, found.controls_limit, 0.0, 0.0, limit, passed, words)
+
+
+def _must_pass(rule: MustPassRule, lines: Sequence[Line]) -> GateLine:
+    taken = [line for line in lines if line.measure in rule.measures and not line.kind]
+    if not taken:
+        words = "None of the must-pass rows could be measured; the rule does not hold by silence."
+        return GateLine("must_pass", "", 0.0, 0.0, 0.0, 0.0, float(rule.lost), False, words)
+    worst = max(taken, key=lambda line: line.lost)
+    words = (
+        f"Of {worst.pairs} must-pass rows {worst.lost} are lost that the champion passes ({worst.measure});"
+        f" {rule.lost} are allowed."
+    )
+    lost = float(worst.lost)
+    return GateLine("must_pass", "", lost, 0.0, 0.0, 0.0, float(rule.lost), worst.lost <= rule.lost, words)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

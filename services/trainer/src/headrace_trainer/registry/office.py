@@ -1,0 +1,209 @@
+"""The registry as runs and people see it: what they ask for is written down; the conductor carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from headrace_runtime.errors import Conflict, NotFound
+from headrace_stream import Unit
+from headrace_stream.envelope import derived_id
+
+from headrace_trainer.registry import shelf as shelves
+from headrace_trainer.registry.conducting import Conductor
+from headrace_trainer.registry.erasing import condemn
+from headrace_trainer.registry.judging import Bench, champion_of, judge_model
+from headrace_trainer.registry.models import (
+    BASE,
+    Change,
+    Doing,
+    Losses,
+    Model,
+    State,
+    Step,
+    begun,
+)
+from headrace_trainer.registry.rollout import begin
+from headrace_trainer.registry.telling import tell
+from headrace_trainer.running.ports import Ended, Standing, Verdict
+from headrace_trainer.running.runs import BY_ITSELF, Cause, Made, Person, Run, Target
+
+#: What a person is waited for after asking: until inference has it, or for so many seconds.
+WAIT_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """See running.ports.Registry; and what ModelService asks for."""
+
+    bench: Bench
+    conductor: Conductor
+    sleep: Callable[[float], Awaitable[None]]
+
+    # What runs ask for.
+
+    async def register(self, run: Run, made: Made) -> str:
+        """See Registry."""
+        shelf = self.bench.shelf
+        async with shelf.open(run.tenant) as (unit, books):
+            known = await books.of_run(run.tenant, run.run_id)
+            if known is not None:
+                return known.model
+            model = _registered(run, made, now=shelf.now())
+            # The same rows, base, recipe and seed make the same weights: then it is the model that is there.
+            if await books.add(model):
+                change = Change.REGISTERED
+                tell(unit, model, change, before=State.CANDIDATE, because="run", by=BY_ITSELF, now=model.registered_at)
+        return model.model
+
+    async def judge(self, run: Run, model: str) -> Verdict:
+        """See Registry."""
+        return await judge_model(self.bench, run, model)
+
+    async def roll_out(self, run: Run, model: str) -> None:
+        """See Registry."""
+        found = await self.bench.shelf.get(run.tenant, model)
+        if found is None:
+            raise NotFound("model", model)
+        if found.target is not Target.GENERATOR or not found.may_begin or found.step:
+            return
+        await self._begin(found, Step(Doing.BEGINNING_CANARY, "gate", BY_ITSELF, "The gate let it through."))
+
+    async def take_out(self, tenant: str) -> Sequence[str]:
+        """See Registry."""
+        async with self.bench.shelf.ledger.unit() as unit:
+            watched = await self.bench.shelf.books_on(unit).watched()
+        taken = []
+        for of, name in watched:
+            model = await self.bench.shelf.get(of, name) if tenant in ("", of) else None
+            if model is not None and model.state is State.CANARY:
+                step = Step(Doing.ROLLING_BACK, "person", BY_ITSELF, "The loop was paused, and canaries taken out.")
+                await self.conductor.intend(model, step)
+                taken.append(name)
+        return taken
+
+    async def standing(self, unit: Unit, tenant: str) -> Standing:
+        """See Registry."""
+        models = await self.bench.shelf.books_on(unit).newest(tenant, shelves.MOST)
+        live, canary = (of(models, Target.GENERATOR) for of in (shelves.live_of, shelves.canary_of))
+        return Standing(live.model if live else "", canary.model if canary else "")
+
+    async def dataset_ended(self, unit: Unit, ended: Ended) -> None:
+        """See Registry. A grant that ended keeps the next run from its rows; what was made of them stays: a grant says
+        what may be used from now on."""
+        if not ended.erased:
+            return
+        books, loop = self.bench.shelf.books_on(unit), self.bench.loop
+        await books.hold(ended.tenant)
+        rules = await loop.rules_of(unit, ended.tenant)
+        reached = await condemn(unit, books, ended, seconds=rules.erasure_seconds, now=self.bench.shelf.now())
+        for model in reached:
+            if model.answers or model.state is State.CANARY:
+                cause_id = derived_id("erasure", ended.tenant, ended.dataset_id, ended.by)
+                because = (ended.by,)
+                await loop.add_cause(
+                    unit, ended.tenant, model.target, Cause.ERASURE, because=because, cause_id=cause_id
+                )
+        self.conductor.wake()
+
+    # What people ask for.
+
+    async def promote(self, tenant: str, wanted: str, by: Person, *, reason: str, doing: Doing) -> Model:
+        """Has a model answer a share, or everything. Raises NotFound, Conflict."""
+        model = shelves.find(await self.bench.shelf.all(tenant), wanted)
+        _may_answer(model)
+        await self._is_loaded(model)
+        step = Step(doing, "person", by, reason or f"By {by.role}.")
+        if model.state is State.CANARY and model.rollout is not None:
+            if doing is Doing.BEGINNING_CANARY:
+                raise Conflict(f"{model.model} is a canary already; --at-once has it answer everything")
+            await self.conductor.intend(model, step)
+        else:
+            await self._begin(model, step)
+        return await self._carried_out(model)
+
+    async def roll_back(self, tenant: str, wanted: str, by: Person, *, reason: str) -> tuple[Model, str]:
+        """Takes a canary out, or puts what was before the live one back; returns it, and what answers now. Raises
+        NotFound, Conflict."""
+        model = shelves.find(await self.bench.shelf.all(tenant), wanted)
+        if not (model.answers or model.state is State.CANARY or model.step):
+            raise Conflict(f"{model.model} answers nothing: there is nothing to roll back")
+        await self.conductor.intend(model, Step(Doing.ROLLING_BACK, "person", by, reason or f"By {by.role}."))
+        after = await self._carried_out(model)
+        live = shelves.live_of(await self.bench.shelf.all(tenant), model.target)
+        return after, live.model if live else BASE
+
+    async def _begin(self, model: Model, step: Step) -> None:
+        """Writes down that it begins, by the rules of now and against what answers now."""
+        bench = self.bench
+        async with bench.shelf.ledger.unit(tenant=model.tenant) as unit:
+            rules = await bench.loop.rules_of(unit, model.tenant)
+        champion = await champion_of(bench.shelf, bench.serving, model.tenant, model.target, rules)
+        async with bench.shelf.open(model.tenant) as (unit, books):
+            current = await books.get(model.tenant, model.model)
+            if current is None or current.step or current.state is not State.CANDIDATE:
+                return
+            if step.because == "gate" and await bench.loop.is_paused(unit, model.tenant):
+                return
+            await books.save(begun(current, begin(rules, champion, ()), step))
+            await books.put(model.tenant, model.model, due_at=bench.shelf.now(), watched=0)
+        self.conductor.wake()
+
+    async def _is_loaded(self, model: Model) -> None:
+        loaded = await self.bench.serving.loaded(model.tenant, model.version)
+        if loaded.state != "up":
+            why = f": {loaded.failure}" if loaded.failure else ""
+            raise Conflict(f"inference has not loaded {model.model} ({loaded.state}{why})")
+
+    async def _carried_out(self, model: Model) -> Model:
+        """As it stands once the step is done, or after a while."""
+        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+            current = await self.bench.shelf.get(model.tenant, model.model)
+            if current is None or current.step is None:
+                return current or model
+            await self.sleep(LOOK_SECONDS)
+        return current or model
+
+
+def _may_answer(model: Model) -> None:
+    """Raises Conflict for what may not."""
+    if model.target is not Target.GENERATOR:
+        raise Conflict(f"{model.model} writes no answers: only generators are rolled out")
+    if model.is_condemned:
+        raise Conflict(f"{model.model} learned from what was erased since")
+    if model.deleted_at is not None:
+        raise Conflict(f"the weights of {model.model} are deleted")
+    if model.state is State.LIVE:
+        raise Conflict(f"{model.model} answers already, or stands by; roll the live one back to return to it")
+    if model.gate is not None and not model.gate.passed:
+        raise Conflict(f"the gate refused {model.model}; `headrace models show` says why")
+    if model.state is State.RETIRED:
+        raise Conflict(f"{model.model} answers no more ({model.ended_by}): what it learned can be trained again")
+    if model.gate is None:
+        raise Conflict(f"the gate has not judged {model.model} yet")
+    if model.step is not None:
+        raise Conflict(f"{model.model} is being brought to another state")
+
+
+def _registered(run: Run, made: Made, *, now: datetime) -> Model:
+    return Model(
+        tenant=run.tenant,
+        model=made.model,
+        target=run.target,
+        run_id=run.run_id,
+        dataset_id=run.snapshot.dataset_id,
+        parent=made.base.name,
+        grants=run.snapshot.grants,
+        tier=run.snapshot.tier,
+        address=made.address,
+        files=dict(made.files),
+        base=made.base,
+        registered_at=now,
+        changed_at=now,
+        traceparent=run.traceparent,
+        bytes=made.bytes,
+        losses=Losses(made.held_out_loss, made.base_held_out_loss),
+        memorisation=made.memorisation,
+    )

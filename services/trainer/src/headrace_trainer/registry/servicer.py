@@ -1,0 +1,126 @@
+"""The gRPC edge of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from headrace.training.v1 import service_pb2, service_pb2_grpc
+from headrace_identity import Principal
+from headrace_runtime.errors import Rejected, Violation
+
+from headrace_trainer.registry import shelf as shelves
+from headrace_trainer.registry.cards import card
+from headrace_trainer.registry.lineage import Graph
+from headrace_trainer.registry.models import Doing
+from headrace_trainer.registry.office import Office
+from headrace_trainer.registry.tracing import Tracer
+from headrace_trainer.registry.translate import read_reason, read_state, to_listed, to_model
+from headrace_trainer.running.runs import Person
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: A name, an id or a key is no longer than this.
+MOST_CHARACTERS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the edge needs."""
+
+    office: Office
+    tracer: Tracer
+    caller: Callable[[], Principal]
+
+
+class ModelServicer(service_pb2_grpc.ModelServiceServicer):
+    """Serves headrace.training.v1.ModelService."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shelf = desk.office.bench.shelf
+
+    async def ListModels(self, request: service_pb2.ListModelsRequest, context: Context) -> Any:
+        del context
+        state = read_state(request.state)
+        models = [
+            to_listed(model)
+            for model in await self._shelf.all(_tenant(request.tenant))
+            if request.target in (0, model.target) and state in (None, model.state)
+        ]
+        return service_pb2.ListModelsResponse(models=models)
+
+    async def GetModel(self, request: service_pb2.GetModelRequest, context: Context) -> Any:
+        del context
+        tenant, wanted = _tenant(request.tenant), _named("model", request.model)
+        model = shelves.find(await self._shelf.all(tenant), wanted)
+        async with self._shelf.ledger.unit(tenant=tenant) as unit:
+            run = await self._desk.office.bench.loop.run_of(unit, tenant, model.run_id)
+        return service_pb2.GetModelResponse(model=to_model(model), card=card(model, run))
+
+    async def PromoteModel(self, request: service_pb2.PromoteModelRequest, context: Context) -> Any:
+        del context
+        doing = Doing.PROMOTING if request.at_once else Doing.BEGINNING_CANARY
+        model = await self._desk.office.promote(
+            _tenant(request.tenant),
+            _named("model", request.model),
+            self._person(),
+            reason=read_reason(request.reason),
+            doing=doing,
+        )
+        return service_pb2.PromoteModelResponse(model=to_listed(model))
+
+    async def RollBackModel(self, request: service_pb2.RollBackModelRequest, context: Context) -> Any:
+        del context
+        model, live = await self._desk.office.roll_back(
+            _tenant(request.tenant),
+            _named("model", request.model),
+            self._person(),
+            reason=read_reason(request.reason),
+        )
+        return service_pb2.RollBackModelResponse(model=to_listed(model), live=live)
+
+    async def TraceLineage(self, request: service_pb2.TraceLineageRequest, context: Context) -> Any:
+        del context
+        what = request.WhichOneof("what")
+        if what is None:
+            raise Rejected(Violation("what", "missing", "Say of what: a model, a dataset, a source, a subject, …"))
+        value = _named(what, getattr(request, what))
+        return to_lineage(await self._desk.tracer.trace(_tenant(request.tenant), what, value))
+
+    def _person(self) -> Person:
+        caller = self._desk.caller()
+        return Person(caller.role, caller.subject)
+
+
+def to_lineage(graph: Graph) -> service_pb2.TraceLineageResponse:
+    """Writes a graph."""
+    nodes = [
+        service_pb2.LineageNode(
+            kind=node.kind, id=node.id, state=node.state, count=node.count, examples=node.examples, tier=node.tier
+        )
+        for node in graph.nodes
+    ]
+    edges = []
+    for of, made in graph.edges:
+        edge = service_pb2.LineageEdge(to=made)
+        setattr(edge, "from", of)
+        edges.append(edge)
+    return service_pb2.TraceLineageResponse(nodes=nodes, edges=edges)
+
+
+def _tenant(tenant: str) -> str:
+    return _named("tenant", tenant)
+
+
+def _named(field: str, value: str) -> str:
+    """Raises Rejected, which does not repeat the value."""
+    if not value.strip():
+        raise Rejected(Violation(field, "missing", "It is required."))
+    if len(value) > MOST_CHARACTERS:
+        raise Rejected(Violation(field, "too_long", f"At most {MOST_CHARACTERS} characters."))
+    if "\0" in value:
+        raise Rejected(Violation(field, "has_nul", "It holds a NUL character."))
+    return value
