@@ -81,6 +81,7 @@ Attribute = Literal[
     "headrace.rubric",  # name and version of the rubric that a judge went by
     "headrace.cost.micro_usd",  # what an answer cost
     "headrace.model",  # a trained model, NAME@VERSION
+    "headrace.run.id",  # the training run that a span works for
     "headrace.backend",  # which backend of inference, by its name in the settings
 ]
 

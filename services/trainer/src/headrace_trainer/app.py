@@ -15,8 +15,7 @@ from headrace_stream import Ledger, open_bus
 from headrace_stream.security import bus_security
 
 from headrace_trainer.registry.app import open_registry
-from headrace_trainer.running.app import open_runs
-from headrace_trainer.running.loop import PostgresLoop
+from headrace_trainer.running.app import make_loop, open_runs
 from headrace_trainer.settings import Settings
 
 
@@ -34,7 +33,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     ):
         feedback = await stack.enter_async_context(_neighbour(settings, "feedback"))
         inference = await stack.enter_async_context(_neighbour(settings, "inference"))
-        ledger, loop = Ledger(database), PostgresLoop()
+        ledger, loop = Ledger(database), make_loop()
         async with (
             ledger.relaying(bus),
             open_registry(bus, ledger, loop, settings, feedback=feedback, inference=inference) as registry,

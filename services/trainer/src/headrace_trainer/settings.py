@@ -33,4 +33,8 @@ class Settings(StatefulSettings):
         '"accelerate launch --num_processes 2 -m headrace_trainer.learning". Empty: this Python, one process.',
     )
     gate: Path | None = Field(None, description="The gate's rules, a YAML file; unset takes the one that is shipped.")
-    base: str = Field("", description="The base to train from, a folder. Empty: the model that comes with Headrace.")
+    bases: Path | None = Field(
+        None, description="A folder of models, a folder each, that may be named as a base beside Headrace's own."
+    )
+    cache: Path = Field(Path(".headrace/models"), description="Where Headrace's own model is converted.")
+    threads: int = Field(1, ge=1, le=256, description="How many threads a worker computes with.")

@@ -31,7 +31,7 @@ from headrace_trainer.running.failures import Died, Stopped, Word
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Stepped, Trained, Turns, Worker
 from headrace_trainer.running.rules import Hindrance, Moment, hindrance
-from headrace_trainer.running.runs import Cause, Made, Progress, Run, State, Target
+from headrace_trainer.running.runs import Cause, Made, Run, State, Target, name_of
 
 log = structlog.get_logger()
 
@@ -283,8 +283,7 @@ class Conductor:
         trained = await self._attempt(run)
         if trained is None:
             return
-        name = f"{run.tenant}-{run.target.label}"
-        model = f"{name}@{trained.version}"
+        model = f"{name_of(run)}@{trained.version}"
         address = await self._parts.shelf.put(trained.folder, model=model, files=trained.files)
         made = Made(
             model=model,
@@ -294,6 +293,7 @@ class Conductor:
             held_out_loss=trained.held_out_loss,
             base_held_out_loss=trained.base_held_out_loss,
             memorisation=trained.memorisation,
+            bytes=trained.bytes,
         )
         async with self._unit(run.tenant) as (_, books):
             if await books.move(run, State.GATING):
@@ -327,14 +327,16 @@ class Conductor:
 
     async def _listen(self, run: Run) -> Trained:
         """Stores how far training is, at most so often. Raises Died, Stopped and Unavailable."""
-        stored, waiting = -self._parts.limits.progress, Stepped(run.progress)
+        began = stored = time.monotonic()
+        waiting = Stepped(run.progress)
         layout = await self._layout(run)
         async with contextlib.aclosing(self._parts.worker.train(run, layout, self._parts.datasets.read(run))) as said:
             async for word in said:
                 if isinstance(word, Trained):
                     await self._store(run, waiting)
                     return word
-                waiting = Stepped(_added(run.progress, word.progress), (*waiting.points, *word.points))
+                spent = run.progress.compute_seconds + time.monotonic() - began
+                waiting = Stepped(replace(word.progress, compute_seconds=spent), (*waiting.points, *word.points))
                 if time.monotonic() - stored >= self._parts.limits.progress:
                     await self._store(run, waiting)
                     stored, waiting = time.monotonic(), Stepped(waiting.progress)
@@ -403,8 +405,3 @@ class Conductor:
     async def _unit(self, tenant: str) -> AsyncIterator[tuple[Unit, Books]]:
         async with self._parts.ledger.unit(tenant=tenant) as unit:
             yield unit, self._parts.books_on(unit)
-
-
-def _added(before: Progress, now: Progress) -> Progress:
-    """Progress of an attempt, with what was computed before it."""
-    return replace(now, compute_seconds=before.compute_seconds + now.compute_seconds)

@@ -1,6 +1,7 @@
 """Runs a command that dies with the process that started it, however that ends: `python -m …leash COMMAND …`.
 
-By the kernel's word (prctl, PR_SET_PDEATHSIG), which lasts over exec; elsewhere than on Linux the closed stdin has to do.
+By the kernel's word (prctl, PR_SET_PDEATHSIG), which lasts over exec. Elsewhere than on Linux the closed stdin has to
+do.
 """
 
 from __future__ import annotations

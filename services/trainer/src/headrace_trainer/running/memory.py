@@ -140,7 +140,7 @@ class MemoryBooks:
         self.points.setdefault(run.run_id, {}).update({point.step: point for point in points})
 
     async def set_made(self, run: Run, made: Made) -> None:
-        self.runs[run.run_id] = replace(self.runs[run.run_id], made=made, base=made.base)
+        self.runs[run.run_id] = replace(self.runs[run.run_id], made=made)
 
     async def set_model(self, run: Run, model: str) -> None:
         self.runs[run.run_id] = replace(self.runs[run.run_id], model=model)

@@ -99,7 +99,8 @@ class RemoteDatasets:
             with _failures("the feedback logger"):
                 async for response in self._stub.ReadDataset(request, timeout=BUILD_SECONDS):
                     for row in response.rows:
-                        yield _row(row)
+                        if not row.unanswerable:  # that the sources don't say is inference's to find, not the model's
+                            yield _row(row)
         except (_Refused, Conflict, NotFound):
             raise await self._why(run) from None
 
@@ -179,6 +180,7 @@ def _row(row: DatasetRow) -> Row:
         text=row.text,
         kind=row.kind,
         held_out=row.split == SPLIT_TEST,
+        corrected=row.corrected,
     )
 
 

@@ -235,8 +235,8 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row to learn from, in the clear: never stored, never logged. text: of a document's row alone, whose question and
-    answer are empty."""
+    """A row to learn from, in the clear: never stored, never logged. text: of a document's row alone, which has no
+    question and no answer."""
 
     row_id: str
     question: str
@@ -245,13 +245,14 @@ class Row:
     text: str
     kind: str
     held_out: bool
+    corrected: bool = False
 
     def __repr__(self) -> str:
         return "<row>"
 
 
 class Datasets(Protocol):
-    """The feedback logger's snapshots. What cannot be had raises failures.Stopped, and Unavailable what may come yet."""
+    """The feedback logger's snapshots. What cannot be had raises failures.Stopped, what may come yet Unavailable."""
 
     async def build(self, run: Run) -> Snapshot:
         """Builds a run's snapshot by its query, for training; the same again where nothing has changed."""
@@ -280,7 +281,7 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """Training goes on. progress.compute_seconds: of this attempt alone."""
+    """Training goes on. progress.compute_seconds is the conductor's to count."""
 
     progress: Progress
     points: tuple[Point, ...] = ()
@@ -297,6 +298,7 @@ class Trained:
     held_out_loss: float = 0.0
     base_held_out_loss: float = 0.0
     memorisation: Memorisation | None = None
+    bytes: int = 0
 
 
 class Worker(Protocol):
@@ -304,8 +306,11 @@ class Worker(Protocol):
 
     def train(self, run: Run, layout: Layout, rows: AsyncIterator[Row]) -> AsyncGenerator[Stepped | Trained, None]:
         """Feeds it rows and yields what it says; it ends with the iterator, and with this process. It goes on from the
-        run's last checkpoint, if there is one. Raises failures.Stopped where it says that it cannot go on, failures.Died
-        where it says nothing more, and what `rows` raises."""
+        run's last checkpoint, if there is one. Raises failures.Stopped where it says that it cannot go on,
+        failures.Died where it says nothing more, and what `rows` raises."""
+
+    def base_of(self, name: str) -> str:
+        """The folder of a base by its name; "" for what comes with Headrace. Raises failures.Stopped."""
 
     async def forget(self, run_id: UUID) -> None:
         """Deletes a run's checkpoints."""

@@ -294,12 +294,10 @@ class PostgresBooks:
 
     async def set_made(self, run: Run, made: Made) -> None:
         await self._connection.execute(
-            "UPDATE runs SET made = $3, base_name = $4, base_version = $5 WHERE tenant = $1 AND run_id = $2",
+            "UPDATE runs SET made = $3 WHERE tenant = $1 AND run_id = $2",
             run.tenant,
             run.run_id,
             json.dumps(asdict(made)),
-            made.base.name,
-            made.base.version,
         )
 
     async def set_model(self, run: Run, model: str) -> None:

@@ -67,13 +67,14 @@ class Cause(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """headrace.training.v1.Recipe with all numbers filled in; most_seconds 0 is no limit."""
+    """headrace.training.v1.Recipe with all numbers filled in; most_seconds 0 is no limit. The defaults are the worker's
+    own (learning/job.py), for LoRA."""
 
     method: Method = Method.LORA
     epochs: float = 3.0
-    context: int = 512
-    tokens_a_step: int = 4_096
-    learning_rate: float = 0.0002
+    context: int = 2_048
+    tokens_a_step: int = 2_048
+    learning_rate: float = 0.001
     rank: int = 16
     checkpoint_steps: int = 20
     most_seconds: int = 0
@@ -201,3 +202,8 @@ class Run:
     def by_person(self) -> bool:
         """Whether a person asked for it: then it waits for nobody and counts against no budget of runs."""
         return Cause.PERSON in self.causes
+
+
+def name_of(run: Run) -> str:
+    """The name of the models of a tenant's target, without a version."""
+    return f"{run.tenant}-{run.target.label}"

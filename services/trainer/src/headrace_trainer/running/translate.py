@@ -25,6 +25,7 @@ from headrace_stream import Event
 from headrace_stream.envelope import derived_id
 from headrace_telemetry.tracing import trace_id_of
 
+from headrace_trainer.learning import job
 from headrace_trainer.running import rules as defaults
 from headrace_trainer.running.asking import Wish
 from headrace_trainer.running.ports import Ended, Pause
@@ -51,7 +52,11 @@ _RECIPE = {
     "rank": (1, 1_024),
     "checkpoint_steps": (1, 100_000),
 }
-_LEARNING_RATE = {Method.LORA: 0.0002, Method.FULL: 0.00002, Method.CONTINUED_PRETRAINING: 0.00002}
+_METHODS: dict[Method, job.Method] = {
+    Method.LORA: "lora",
+    Method.FULL: "full",
+    Method.CONTINUED_PRETRAINING: "continued_pretraining",
+}
 #: What a rule may be beside 0, which stands for its default.
 _RULES = {
     "debounce_seconds": (1, 604_800),
@@ -151,14 +156,11 @@ def train_query(query: DatasetQuery) -> bytes:
 
 
 def recipe_of(wire: training_pb2.Recipe) -> Recipe:
-    """Reads a recipe that is right, with the defaults for what is 0."""
+    """Reads a recipe that is right, with the worker's defaults for what is 0."""
     method = Method(wire.method or Method.LORA)
-    default = Recipe(method=method, learning_rate=_LEARNING_RATE[method])
-    return Recipe(
-        method=method,
-        **{name: getattr(wire, name) or getattr(default, name) for name in _RECIPE},
-        most_seconds=wire.most_seconds,
-    )
+    default = job.DEFAULTS[_METHODS[method]]
+    numbers = {name: getattr(wire, name) or getattr(default, name) for name in _RECIPE}
+    return Recipe(method=method, **numbers, most_seconds=wire.most_seconds)
 
 
 def to_recipe(recipe: Recipe) -> training_pb2.Recipe:
@@ -197,7 +199,7 @@ def _check_rules(message: service_pb2.PutLoopRulesRequest) -> Iterator[Violation
         yield Violation("rules.canary_kinds", "malformed", f"At most {KINDS} names of kinds.")
 
 
-def rules_of(wire: training_pb2.Recipe | Any) -> Rules:
+def rules_of(wire: service_pb2.LoopRules) -> Rules:
     """Reads rules that are right, with the defaults for what is 0."""
     numbers = {name: getattr(wire, name) or getattr(defaults.Rules(), name) for name in _RULES}
     return Rules(
@@ -229,7 +231,7 @@ def to_rules(rules: Rules) -> service_pb2.LoopRules:
         champion_variant=rules.champion_variant,
         version=rules.version,
         changed_by=rules.changed_by,
-        changed_at=_stamp(rules.changed_at),
+        changed_at=to_stamp(rules.changed_at),
         **{name: getattr(rules, name) for name in _RULES},
     )
 
@@ -323,7 +325,7 @@ def to_run(run: Run) -> training_pb2.TrainingRun:
         tenant=run.tenant,
         target=training_pb2.Target.ValueType(int(run.target)),
         dataset_id=snapshot.dataset_id,
-        base=_to_base(run.base),
+        base=_to_base(run.made.base if run.made else run.base),
         recipe=to_recipe(run.recipe),
         seed=run.seed,
         causes=[training_pb2.Cause.ValueType(int(cause)) for cause in run.causes],
@@ -339,8 +341,8 @@ def to_run(run: Run) -> training_pb2.TrainingRun:
         failure=run.failure,
         without_grant=snapshot.without_grant,
         created_by=run.by.subject or run.by.role,
-        created_at=_stamp(run.created_at),
-        ended_at=_stamp(run.ended_at),
+        created_at=to_stamp(run.created_at),
+        ended_at=to_stamp(run.ended_at),
         trace_id=trace_id_of({"traceparent": run.traceparent}),
         curve=[
             training_pb2.LossPoint(step=one.step, loss=one.loss, held_out_loss=one.held_out_loss)
@@ -368,7 +370,7 @@ def ended_event(run: Run) -> Event[training_pb2.TrainingEnded]:
         dataset_id=run.snapshot.dataset_id,
         steps=run.progress.step,
         compute_seconds=run.progress.compute_seconds,
-        ended_at=_stamp(run.ended_at),
+        ended_at=to_stamp(run.ended_at),
     )
     return Event(
         topic=topics.TRAINING_ENDED,
@@ -391,7 +393,8 @@ def without_curves(runs: Sequence[Run]) -> Sequence[training_pb2.TrainingRun]:
     return wires
 
 
-def _stamp(moment: datetime | None) -> Timestamp | None:
+def to_stamp(moment: datetime | None) -> Timestamp | None:
+    """Writes a moment; None for none."""
     if moment is None:
         return None
     stamp = Timestamp()

