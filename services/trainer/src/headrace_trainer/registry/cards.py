@@ -16,15 +16,15 @@ from headrace_trainer.running.runs import Run
 
 def card(model: Model, run: Run | None) -> str:
     """The whole card. run: what made it; None where that is not known any more."""
-    return "\n".join(
-        [*_head(model), *_made_of(model, run), *_gate(model.gate), *_canary(model.rollout), *_limits(model)]
-    )
+    found = [*_gate(model.gate), *_canary(model.rollout), *_limits(model)]
+    return "\n".join([*_head(model), *_made_of(model, run), *found])
 
 
 def _head(model: Model) -> Iterator[str]:
     yield f"# {model.model}"
     yield ""
-    yield f"{_standing(model)} Of tenant `{model.tenant}`; a {model.target.label}, from {model.base.name or 'its base'}."
+    base = model.base.name or "its base"
+    yield f"{_standing(model)} Of tenant `{model.tenant}`; a {model.target.label}, from {base}."
     yield ""
     yield "| | |"
     yield "| --- | --- |"

@@ -1,8 +1,8 @@
 """What an erasure does to models: those that learned from what is gone are condemned, named in the receipt, replaced,
 retired, and their weights deleted.
 
-Weights cannot forget one row, so a model goes as a whole: as soon as a later one answers, at the deadline at the latest.
-The receipt names it and the deadline; the classifier completes it when the weights are gone.
+Weights cannot forget one row, so a model goes as a whole: as soon as a later one answers, or at the
+deadline. The receipt names it and the deadline; the classifier completes it when the weights are gone.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class ErasureConsumers:
         feedback logger is asked which snapshots have ended by this erasure. Raises Unavailable."""
         message = delivery.message
         tenant, by = message.scope.tenant, f"erasure {message.erasure_id}"
-        ended = await self.rows.ended_by(tenant, by)
+        snapshots = await self.rows.ended_by(tenant, by)
+        at = delivery.received_at
+        ended = [Ended(tenant, dataset_id, erased=True, by=by, ended_at=at) for dataset_id in snapshots]
         async with self.shelf.ledger.once(delivery, tenant=tenant) as unit:
             if unit is not None:
                 for one in ended:

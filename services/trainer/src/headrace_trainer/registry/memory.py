@@ -65,9 +65,7 @@ class MemoryBooks:
 
     async def sample(self, tenant: str, model: str, *, share: float, most: int) -> Sample:
         answers = self.answers.get((tenant, model), {})
-        of_these = [
-            (answers[query], up) for (of, query), up in self.thumbs.items() if of == tenant and query in answers
-        ]
+        judged = [(answers[q], up) for (of, q), up in self.thumbs.items() if of == tenant and q in answers]
         thumbs = [Thumb(answer.side, bool(up)) for answer, up in judged]
         return Sample(list(answers.values())[:most], thumbs, share)
 

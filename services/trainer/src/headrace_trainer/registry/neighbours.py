@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 import grpc
@@ -25,7 +24,6 @@ from headrace_trainer.registry.gate import Line
 from headrace_trainer.registry.models import Arm, Route, Variant
 from headrace_trainer.registry.ports import Compared, Loaded, Standing, Stored, Traced, TracedDataset
 from headrace_trainer.registry.rules import Setting
-from headrace_trainer.running.ports import Ended
 
 if TYPE_CHECKING:
     from headrace.feedback.v1.datasets_pb2_grpc import DatasetServiceAsyncStub
@@ -84,7 +82,7 @@ class RemoteServing:
         copy = await self._get(tenant, champion)
         copy.name, copy.model_version = name, model_version
         for given in ("version", "created_by", "created_at", "built_in", "broken"):
-            copy.ClearField(given)  # type: ignore[arg-type]
+            copy.ClearField(given)
         with _failures("inference"):
             request = variants_pb2.PutVariantRequest(tenant=tenant, variant=copy)
             stored = (await self._variants.PutVariant(request, timeout=CALL_SECONDS)).variant
@@ -254,15 +252,12 @@ class RemoteRows:
             documents=list(response.documents),
         )
 
-    async def ended_by(self, tenant: str, by: str) -> Sequence[Ended]:
+    async def ended_by(self, tenant: str, by: str) -> Sequence[str]:
         with _failures("the feedback logger"):
             request = datasets_pb2.ListDatasetsRequest(tenant=tenant)
             response = await self._datasets.ListDatasets(request, timeout=REPORT_SECONDS)
-        return [
-            Ended(tenant, one.dataset_id, erased=True, by=by, ended_at=one.created_at.ToDatetime(tzinfo=UTC))
-            for one in response.datasets
-            if one.state == datasets_pb2.DATASET_STATE_ERASED and one.ended_by == by
-        ]
+        erased = datasets_pb2.DATASET_STATE_ERASED
+        return [one.dataset_id for one in response.datasets if one.state == erased and one.ended_by == by]
 
 
 def _traced(one: datasets_pb2.TracedDataset) -> TracedDataset:

@@ -14,7 +14,6 @@ from headrace_trainer.registry.evidence import Answer, Sample
 from headrace_trainer.registry.gate import Line
 from headrace_trainer.registry.models import Model, Route, Variant
 from headrace_trainer.registry.rules import Setting
-from headrace_trainer.running.ports import Ended
 from headrace_trainer.running.runs import Target
 
 
@@ -186,8 +185,8 @@ class Rows(Protocol):
     async def trace(self, tenant: str, what: str, value: str) -> Traced:
         """what: "dataset", "source", "document", "subject", "query_id" or "model_version"."""
 
-    async def ended_by(self, tenant: str, by: str) -> Sequence[Ended]:
-        """The snapshots that an erasure made unusable. by: "erasure ID"."""
+    async def ended_by(self, tenant: str, by: str) -> Sequence[str]:
+        """The ids of the snapshots that an erasure made unusable. by: "erasure ID"."""
 
 
 class Weights(Protocol):

@@ -85,7 +85,7 @@ def by_variant(models: Sequence[Model], variant: Variant) -> Model | None:
 
 
 def sound(models: Sequence[Model], variant: Variant) -> Variant:
-    """The variant itself, or, where it is of a model that is condemned or gone, what that one had taken the place of."""
+    """The variant itself; where it is of a model that is condemned or gone, what that one had taken the place of."""
     seen: set[Variant] = set()
     while (model := by_variant(models, variant)) is not None and variant not in seen:
         if not (model.is_condemned or model.state is State.RETIRED) or model.rollout is None:

@@ -19,7 +19,7 @@ REASON_CHARACTERS = 500
 
 def to_model(model: Model) -> models_pb2.Model:
     """Writes a model, its gate's lines included."""
-    message = models_pb2.Model(
+    return models_pb2.Model(
         model=model.model,
         tenant=model.tenant,
         target=training_pb2.Target.ValueType(model.target),
@@ -44,7 +44,6 @@ def to_model(model: Model) -> models_pb2.Model:
         base=ModelIdentity(name=model.base.name, version=model.base.version, provider="transformers"),
         trace_id=trace_id_of({"traceparent": model.traceparent}),
     )
-    return message
 
 
 def to_listed(model: Model) -> models_pb2.Model:
