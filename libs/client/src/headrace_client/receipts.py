@@ -1,7 +1,8 @@
-"""Verifying an erasure's receipt: it is what the classifier signed, word for word."""
+"""Verifying an erasure's receipt and its completion: they are what the classifier signed, word for word."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from jwt.exceptions import PyJWTError
 
 from headrace_client.errors import NotConfigured
 
-#: What the classifier writes as the signature's type (RFC 7515, "typ").
+#: What the classifier writes as the signatures' types (RFC 7515, "typ").
 KIND = "headrace-receipt+jwt"
+COMPLETION = "headrace-completion+jwt"
 SIGNER = "service:classifier"
 
 
@@ -32,18 +34,31 @@ def read_keys(path: Path) -> str:
 
 def verify_receipt(receipt: str, key_set: str) -> dict[str, Any]:
     """Returns what a receipt says. Raises Forged, NotConfigured for a set of keys that is none."""
+    return _verified(receipt, key_set, kind=KIND, what="receipt")
+
+
+def verify_completion(completion: str, receipt: str, key_set: str) -> dict[str, Any]:
+    """Returns what the completion of a receipt says: what became of the models. Raises Forged, of another receipt's
+    too, and NotConfigured."""
+    claims = _verified(completion, key_set, kind=COMPLETION, what="completion")
+    if claims.get("receipt_sha256") != hashlib.sha256(receipt.encode()).hexdigest():
+        raise Forged("It completes another receipt.")
+    return claims
+
+
+def _verified(signed: str, key_set: str, *, kind: str, what: str) -> dict[str, Any]:
     try:
         keys = parse_key_set(key_set, origin="the set of keys")
     except UnusableKey as error:
         raise NotConfigured(f"{error}.") from error
     try:
-        header = JWS.get_unverified_header(receipt)
+        header = JWS.get_unverified_header(signed)
         key = keys.get(str(header.get("kid", "")))
-        if header.get("typ") != KIND or key is None or not key.allows(SIGNER, EVERYBODY):
+        if header.get("typ") != kind or key is None or not key.allows(SIGNER, EVERYBODY):
             raise Forged("The classifier has not signed it.")
-        claims = json.loads(JWS.decode(receipt, key.material, algorithms=[key.algorithm]))
+        claims = json.loads(JWS.decode(signed, key.material, algorithms=[key.algorithm]))
     except (PyJWTError, ValueError, RecursionError) as error:
-        raise Forged("Its signature does not fit: it was changed, or is no receipt.") from error
+        raise Forged(f"Its signature does not fit: it was changed, or is no {what}.") from error
     if not isinstance(claims, dict):
-        raise Forged("It is no receipt.")
+        raise Forged(f"It is no {what}.")
     return claims

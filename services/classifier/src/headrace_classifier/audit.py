@@ -38,6 +38,14 @@ Action = Literal[
     "variant.changed",
     "route.changed",
     "kinds.changed",
+    "model.registered",
+    "model.tried",
+    "model.promoted",
+    "model.withdrawn",
+    "model.retired",
+    "model.deleted",
+    "model.condemned",
+    "erasure.completed",
 ]
 
 #: Stands before the first row.

@@ -28,13 +28,16 @@ from headrace_stream.envelope import derived_id
 from headrace_stream.erasing import Document, Expired, Source, Subject, What, names_of
 from headrace_telemetry.tracing import trace_id
 
+from headrace_classifier import completions
 from headrace_classifier.adapters import postgres_erasures as store
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
 from headrace_classifier.audit import Action, Entry, Row
+from headrace_classifier.completions import Completion
 from headrace_classifier.erasure_translate import read_report, stamp, to_requested, to_scope, to_verifying
-from headrace_classifier.erasures import Record, Report, State, last_day_of_all, left, said_of, waiting_for
+from headrace_classifier.erasures import BASE, Record, Report, State, last_day_of_all, left, said_of, waiting_for
 from headrace_classifier.keys import Rotation
+from headrace_classifier.model_changes import ModelChange
 from headrace_classifier.receipts import KIND, Aftermath, Receipt, make_receipt, page, tier_of
 
 log = structlog.get_logger()
@@ -42,6 +45,8 @@ log = structlog.get_logger()
 EVERYBODY = "*"
 #: What runs by itself, by the policy, is asked for by the classifier.
 ITSELF = Principal("service:classifier", EVERYBODY, "retention")
+#: What follows from the end of a model by itself.
+FOLLOWING = Principal("service:classifier", EVERYBODY, "classifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +171,49 @@ class Coordinator:
             if isinstance(record.what, Expired) and not receipt.removed:
                 await store.drop(unit.connection, record)
                 return
-            row = await self._finish(unit, receipt)
-        await self.audit.seal(row)
+            rows = await self._finish(unit, receipt)
+        for row in rows:
+            await self.audit.seal(row)
         await self.checkpoint()
         # What named an end user is in dead rows until now.
         await self.database.rewrite("erasures", "outbox")
 
-    async def _finish(self, unit: Unit, receipt: Receipt) -> Row:
+    async def _finish(self, unit: Unit, receipt: Receipt) -> list[Row]:
         record, now = receipt.record, receipt.closed_at
         signed = sign_json(receipt.claims(), self.signer, kind=KIND)
         closed = record.closed(now, receipt=signed, receipt_text=page(receipt))
         await store.change(unit.connection, closed)
         unit.emit(_completed(closed, signed, now))
         by = Principal(record.requested_role, record.tenant, record.requested_by)
-        return await self._note(unit.connection, "erasure.closed", record, by=by, at=now)
+        rows = [await self._note(unit.connection, "erasure.closed", record, by=by, at=now)]
+        await store.add_reached(unit.connection, closed, receipt.models)
+        return [*rows, *await self._complete(unit.connection, closed)]
+
+    async def note_deleted(self, unit: Unit, change: ModelChange) -> list[Row]:
+        """Notes that a model's weights are deleted, and completes the receipts that waited for nothing else; returns
+        the rows of the audit log."""
+        tenant, replaced_by = change.tenant, change.replaced_by or BASE
+        waiting = await store.note_deleted(
+            unit.connection, tenant, change.model, at=change.changed_at, replaced_by=replaced_by
+        )
+        rows: list[Row] = []
+        for erasure_id in waiting:
+            record = await store.hold(unit.connection, erasure_id)
+            if record is not None:
+                rows += await self._complete(unit.connection, record)
+        return rows
+
+    async def _complete(self, connection: Connection, record: Record) -> list[Row]:
+        """Signs what became of the models, once, when the last of them is gone; returns the row of the audit log."""
+        models = await store.reached_of(connection, record)
+        if record.completion or not models or any(model.retired_at is None for model in models):
+            return []
+        completion = Completion(record, models, self.now())
+        signed = sign_json(completion.claims(), self.signer, kind=completions.KIND)
+        await store.change(
+            connection, record.completed(completion=signed, completion_text=completions.page(completion))
+        )
+        return [await self._note(connection, "erasure.completed", record, by=FOLLOWING, at=completion.completed_at)]
 
     async def _aftermath(self, record: Record) -> Aftermath:
         return Aftermath(

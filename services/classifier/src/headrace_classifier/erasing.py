@@ -28,6 +28,7 @@ from headrace_stream.worker import group_of
 
 from headrace_classifier.adapters.postgres_audit import PostgresAudit
 from headrace_classifier.adapters.postgres_keys import PostgresKeys
+from headrace_classifier.adapters.postgres_models import ModelLog
 from headrace_classifier.coordinator import Coordinator
 from headrace_classifier.erasure_servicer import ErasureServicer
 from headrace_classifier.erasures import SERVICES
@@ -123,6 +124,7 @@ async def open_erasures(
     )
     holdings = KeyHoldings(database, keys, {KEYS: "key destroyed"})
     subscribe(bus, coordinator, Eraser("classifier", ledger, vault, holdings, _now))
+    ModelLog(ledger, audit, coordinator, policy.version, _now).subscribe(bus)
     async with _repeating(coordinator, Retention(coordinator, policy)):
         servicer = ErasureServicer(coordinator, database, caller=current_principal)
         yield Servicer(add_ErasureServiceServicer_to_server, servicer, "headrace.privacy.v1.ErasureService")

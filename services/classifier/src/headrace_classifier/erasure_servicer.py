@@ -15,6 +15,7 @@ from headrace_runtime.errors import NotFound
 from headrace_classifier.adapters import postgres_erasures as store
 from headrace_classifier.coordinator import Coordinator
 from headrace_classifier.erasure_translate import read_id, read_request, to_erasure, to_listed
+from headrace_classifier.erasures import models_in
 from headrace_classifier.granting import check_named
 
 Context = ServicerContext[Any, Any]
@@ -49,7 +50,8 @@ class ErasureServicer(ErasureServiceServicer):
             if record is None:
                 raise NotFound("erasure", str(erasure_id))
             reports = await store.reports_of(connection, record)
-        return erasure_pb2.GetErasureResponse(erasure=to_erasure(record, reports))
+            models = await store.reached_of(connection, record) or models_in(record, reports)
+        return erasure_pb2.GetErasureResponse(erasure=to_erasure(record, reports, models))
 
     async def ListErasures(
         self, request: erasure_pb2.ListErasuresRequest, context: Context

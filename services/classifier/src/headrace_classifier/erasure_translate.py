@@ -14,13 +14,14 @@ from headrace.privacy.v1.erasure_pb2 import (
     ErasureScope,
     ErasureVerified,
     ErasureVerifying,
+    ReachedModel,
     StoreReport,
 )
 from headrace.privacy.v1.privacy_pb2 import Tier as WireTier
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream.erasing import Document, Expired, Source, Subject, What, read_what
 
-from headrace_classifier.erasures import LONGEST_REASON, Record, Report, State, Stored, waiting_for
+from headrace_classifier.erasures import LONGEST_REASON, Reached, Record, Report, State, Stored, waiting_for
 
 _LONGEST_NAME, _LONGEST_SUBJECT, _LONGEST_DOCUMENT = 64, 512, 512
 
@@ -70,6 +71,26 @@ def read_report(message: ErasureApplied | ErasureVerified) -> Report:
         state=State.REQUESTED if is_applied else State.VERIFYING,
         stores=tuple(map(to_stored, message.stores)),
         reported_at=reported.ToDatetime(tzinfo=UTC),
+        models=tuple(map(to_reached, message.models)) if isinstance(message, ErasureVerified) else (),
+    )
+
+
+def to_reached(message: ReachedModel) -> Reached:
+    """Reads a model that learned from what is erased."""
+    reached = Reached(message.model, message.dataset_id, message.retire_by.ToDatetime(tzinfo=UTC))
+    if not message.HasField("retired_at"):
+        return reached
+    return reached.retired(message.retired_at.ToDatetime(tzinfo=UTC), replaced_by=message.replaced_by)
+
+
+def from_reached(model: Reached) -> ReachedModel:
+    """Writes a model that learned from what is erased."""
+    return ReachedModel(
+        model=model.model,
+        dataset_id=model.dataset_id,
+        retire_by=stamp(model.retire_by),
+        retired_at=stamp(model.retired_at) if model.retired_at else None,
+        replaced_by=model.replaced_by,
     )
 
 
@@ -120,7 +141,7 @@ def to_verifying(record: Record) -> ErasureVerifying:
     )
 
 
-def to_erasure(record: Record, reports: Sequence[Report] = ()) -> erasure_pb2.Erasure:
+def to_erasure(record: Record, reports: Sequence[Report] = (), models: Sequence[Reached] = ()) -> erasure_pb2.Erasure:
     """Writes where an erasure stands."""
     return erasure_pb2.Erasure(
         erasure_id=str(record.erasure_id),
@@ -132,14 +153,16 @@ def to_erasure(record: Record, reports: Sequence[Report] = ()) -> erasure_pb2.Er
         closed_at=stamp(record.closed_at) if record.closed_at else None,
         waiting_for=waiting_for(record, reports),
         receipt=record.receipt,
-        receipt_text=record.receipt_text,
+        receipt_text="\n".join(text for text in (record.receipt_text, record.completion_text) if text),
+        models=map(from_reached, models),
+        completion=record.completion,
     )
 
 
 def to_listed(record: Record) -> erasure_pb2.Erasure:
     """Writes one of a list: without its receipt."""
     erasure = to_erasure(record)
-    for name in ("waiting_for", "receipt", "receipt_text"):
+    for name in ("waiting_for", "receipt", "receipt_text", "completion"):
         erasure.ClearField(name)
     return erasure
 

@@ -18,7 +18,12 @@ from headrace_privacy.policy import Policy
 from headrace_stream.erasing import Document, Expired, Source, Subject, What
 
 #: Who has to answer. Each holds something: rows, vectors, keys, or a cache.
-SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback")
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift")
+
+#: The service that knows which models learned from what.
+TRAINER = "trainer"
+#: What stands for the model that nobody trained.
+BASE = "base"
 
 LONGEST_REASON = 1_000
 _FIRST_DELAY = timedelta(seconds=1)
@@ -43,14 +48,34 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """A model that learned from what is erased. retire_by: when it is retired at the latest.
+
+    retired_at: when its weights were deleted; None while they are there. replaced_by: what answers in its place, BASE
+    where nobody trained that; empty while nothing does.
+    """
+
+    model: str
+    dataset_id: str
+    retire_by: datetime
+    retired_at: datetime | None = None
+    replaced_by: str = ""
+
+    def retired(self, at: datetime, *, replaced_by: str) -> Reached:
+        """The same, once its weights are deleted."""
+        return replace(self, retired_at=at, replaced_by=replaced_by or BASE)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What one service said in one round, in the state that the erasure was in."""
+    """What one service said in one round, in the state that the erasure was in. models: the trainer alone names any."""
 
     service: str
     round: int
     state: State
     stores: tuple[Stored, ...]
     reported_at: datetime
+    models: tuple[Reached, ...] = ()
 
     @property
     def records(self) -> int:
@@ -76,6 +101,8 @@ class Record:
     closed_at: datetime | None = None
     receipt: str = field(default="", repr=False)
     receipt_text: str = field(default="", repr=False)
+    completion: str = field(default="", repr=False)
+    completion_text: str = field(default="", repr=False)
 
     def expects(self, report: Report) -> bool:
         """Says whether a report is of where the erasure stands; one that is late says nothing new."""
@@ -99,6 +126,16 @@ class Record:
         what = Subject("") if isinstance(self.what, Subject) else self.what
         return replace(self, what=what, state=State.CLOSED, closed_at=now, receipt=receipt, receipt_text=receipt_text)
 
+    def completed(self, *, completion: str, completion_text: str) -> Record:
+        """The same, once the last model that learned from it is retired."""
+        return replace(self, completion=completion, completion_text=completion_text)
+
+
+def models_in(record: Record, reports: Sequence[Report]) -> tuple[Reached, ...]:
+    """Returns the models that learned from what is erased, as the trainer read back in this round."""
+    said = [r for r in reports if (r.service, r.round, r.state) == (TRAINER, record.round, State.VERIFYING)]
+    return tuple(sorted((model for report in said for model in report.models), key=lambda model: model.model))
+
 
 def waiting_for(record: Record, reports: Sequence[Report]) -> tuple[str, ...]:
     """Returns the services that have yet to answer."""
@@ -111,6 +148,11 @@ def waiting_for(record: Record, reports: Sequence[Report]) -> tuple[str, ...]:
 def left(record: Record, reports: Sequence[Report]) -> int:
     """Returns how many records the services still found when they read back in this round."""
     return sum(report.records for report in reports if record.expects(report))
+
+
+def moment(at: datetime) -> str:
+    """Writes a moment as receipts do."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def said_of(what: What) -> str:

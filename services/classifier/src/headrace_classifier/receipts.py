@@ -10,7 +10,8 @@ from typing import Any
 from headrace_privacy import Tier
 from headrace_stream.erasing import Document, Expired, Names, Source, Subject, What
 
-from headrace_classifier.erasures import Record, Report, State, Stored
+from headrace_classifier.completions import model_claims
+from headrace_classifier.erasures import Reached, Record, Report, State, Stored, models_in, moment
 from headrace_classifier.keys import Rotation
 
 #: The signature's type (RFC 7515, "typ"): a token can't pass for a receipt, nor a receipt for a token.
@@ -54,6 +55,7 @@ class Receipt:
     aftermath: Aftermath
     who: str
     names: Names = field(repr=False)
+    models: tuple[Reached, ...] = ()
 
     def claims(self) -> dict[str, Any]:
         """What the signature covers."""
@@ -65,14 +67,14 @@ class Receipt:
             "reason": record.reason,
             "requested_by": record.requested_by,
             "requested_role": record.requested_role,
-            "requested_at": _time(record.requested_at),
-            "closed_at": _time(self.closed_at),
+            "requested_at": moment(record.requested_at),
+            "closed_at": moment(self.closed_at),
             "rounds": record.round,
             "keys_destroyed": record.keys,
             "stores": [_store_claims(line) for line in self.lines],
             "backups": _backup_claims(record, self.aftermath),
             "write_ahead_log_removed": self.aftermath.wal_removed,
-            "to_retrain": [],
+            "to_retrain": [model_claims(model) for model in self.models],
             "kept": [{"what": what, "why": why} for what, why in kept(record.what, self.aftermath)],
             "iat": int(self.closed_at.timestamp()),
         }
@@ -91,10 +93,11 @@ def make_receipt(
     verified = {r.service: r for r in reports if (r.round, r.state) == (record.round, State.VERIFYING)}
     lines = tuple(
         _line(applied[service], verified[service], stored)
-        for service in sorted(applied)
+        for service in sorted(applied.keys() & verified.keys())
         for stored in applied[service].stores
     )
-    return Receipt(record, closed_at, lines, aftermath, record.requested_by, names)
+    models = models_in(record, reports)
+    return Receipt(record, closed_at, lines, aftermath, record.requested_by, names, models)
 
 
 def _line(applied: Report, verified: Report, stored: Stored) -> StoreLine:
@@ -114,7 +117,7 @@ def scope_claims(what: What, names: Names) -> dict[str, Any]:
         case Document(source, document_id):
             return {"kind": "document", "source": source, "document_hash": names.document(source, document_id).hex()}
         case Expired(tier, before):
-            return {"kind": "expired", "tier": tier.label, "before": _time(before)}
+            return {"kind": "expired", "tier": tier.label, "before": moment(before)}
 
 
 def _store_claims(line: StoreLine) -> dict[str, Any]:
@@ -123,9 +126,9 @@ def _store_claims(line: StoreLine) -> dict[str, Any]:
         "store": line.store,
         "how": line.how,
         "removed": line.removed,
-        "at": _time(line.applied_at),
+        "at": moment(line.applied_at),
         "left": line.left,
-        "read_back_at": _time(line.verified_at),
+        "read_back_at": moment(line.verified_at),
     }
 
 
@@ -168,11 +171,11 @@ def _page(receipt: Receipt) -> Iterator[str]:
     yield f"Erasure {record.erasure_id}"
     yield ""
     yield f"What:       {_what(receipt)}"
-    yield f"Asked for:  by {record.requested_by} ({record.requested_role}), {_time(record.requested_at)}"
+    yield f"Asked for:  by {record.requested_by} ({record.requested_role}), {moment(record.requested_at)}"
     if record.reason:
         yield f"Why:        {record.reason}"
     took = (receipt.closed_at - record.requested_at).total_seconds()
-    yield f"Closed:     {_time(receipt.closed_at)}, {took:.1f} s later, in round {record.round}"
+    yield f"Closed:     {moment(receipt.closed_at)}, {took:.1f} s later, in round {record.round}"
     yield f"Keys:       {record.keys} destroyed with the request: what they sealed is unreadable everywhere since then"
     yield ""
     yield "Removed, and read back afterwards:"
@@ -182,11 +185,24 @@ def _page(receipt: Receipt) -> Iterator[str]:
     yield ""
     yield f"Backups:    {_backups(receipt)}"
     yield f"Database:   {_wal(receipt.aftermath)}"
-    yield "To retrain: nothing. No model has been trained on interactions yet."
+    yield from _models(receipt.models)
     yield ""
     yield "Kept:"
     for what, why in kept(record.what, receipt.aftermath):
         yield f"  {what}: {why}"
+
+
+def _models(models: Sequence[Reached]) -> Iterator[str]:
+    if not models:
+        yield "Models:     none learned from it"
+        return
+    yield "Models:     these learned from it. Their weights cannot be made to forget; so they are retired and deleted:"
+    for model in models:
+        if model.retired_at is not None:
+            yield f"  {model.model}: weights deleted {moment(model.retired_at)}"
+        else:
+            yield f"  {model.model}: by {moment(model.retire_by)} at the latest, whether or not another is ready"
+    yield "  A completion of this receipt is signed once the last of them is gone"
 
 
 def _what(receipt: Receipt) -> str:
@@ -200,7 +216,7 @@ def _what(receipt: Receipt) -> str:
             digest = receipt.names.document(source, document_id).hex()[:16]
             return f"a document of {source} of {tenant}, known as {digest}… from now on, and what was made of it"
         case Expired(tier, before):
-            return f"{tenant}'s questions, answers and feedback of {tier.label} from before {_time(before)}"
+            return f"{tenant}'s questions, answers and feedback of {tier.label} from before {moment(before)}"
 
 
 def _backups(receipt: Receipt) -> str:
@@ -208,7 +224,7 @@ def _backups(receipt: Receipt) -> str:
     if rotation is not None and rotation.destroyed:
         return (
             f"the master key before {rotation.version} is destroyed, so no backup from before"
-            f" {_time(rotation.rotated_at)} opens anything that was sealed"
+            f" {moment(rotation.rotated_at)} opens anything that was sealed"
         )
     if receipt.record.keys == 0:
         return "no key was destroyed; a backup holds what it held"
@@ -222,10 +238,6 @@ def _wal(aftermath: Aftermath) -> str:
     if aftermath.wal_removed:
         return "its tables are vacuumed, and its write-ahead log from before is removed"
     return "its tables are vacuumed; its write-ahead log from before goes with its next checkpoints"
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def tier_of(what: What) -> Tier | None:
