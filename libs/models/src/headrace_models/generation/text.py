@@ -70,7 +70,11 @@ class ChatText:
 
     def count(self, text: str) -> int:
         """How many tokens a text takes within a turn."""
-        return len(self._plain.encode(text, add_special_tokens=False).ids)
+        return len(self.tokens(text))
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """A text's token ids within a turn."""
+        return tuple(self._plain.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some tokens, control tokens left out."""
