@@ -22,7 +22,7 @@ from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.loop import asking, rules, words
 from headrace_embedded.demo.loop.asking import Asking, Heard
 from headrace_embedded.demo.loop.stage import Facts, Stage
-from headrace_embedded.demo.questions import halves, known_questions
+from headrace_embedded.demo.questions import KnownQuestion, halves, known_questions
 from headrace_embedded.errors import NotReady
 
 #: The variant that answers at first: the prompt of that name, and as many passages as hold the answer.
@@ -81,7 +81,7 @@ async def _clear(stage: Stage) -> None:
 async def baseline(stage: Stage) -> Facts:
     """Users ask about Python, and the time that they took becomes the baseline."""
     began = stage.now()
-    heard = await _ask(stage, asking.askings(known_questions(), occasion="baseline", round_=stage.round)[:BASELINE])
+    heard = await _ask(stage, asking.askings(_answered(), occasion="baseline", round_=stage.round)[:BASELINE])
     ended = stage.now()
     for pause in (1, 2, 4, 8, 16, 16):
         try:
@@ -93,6 +93,10 @@ async def baseline(stage: Stage) -> Facts:
             stage.say(f"The baseline: {set_.samples} questions, {began:%H:%M:%S} to {ended:%H:%M:%S} UTC.")
             return {"seconds": (ended - began).total_seconds(), "asked": len(heard), **_shares(heard)}
     raise NotReady(f"the drift monitor did not take the baseline: {reason}")
+
+
+def _answered() -> list[KnownQuestion]:
+    return [question for question in known_questions() if question.answerable]
 
 
 async def shift(stage: Stage) -> Facts:
@@ -135,8 +139,12 @@ async def refresh(stage: Stage) -> Facts:
     """The steward finds what is missing on their shelf, puts it, and asks for a model that knows it."""
     alert = await stage.calls.alert(stage.known("drift", "alert"))
     shelf = sql_guide.guide()
-    named = words.named_documents(alert.explanation.words, shelf)
-    stage.say(f"The new words point at {len(named)} documents on the steward's shelf:", *words.shelf_lines(named))
+    examples = [await _question(stage, query_id) for query_id in alert.explanation.query_ids]
+    named = words.named_documents(examples, shelf)
+    stage.say(
+        f"The monitor names {len(examples)} questions. On the steward's shelf they point at {len(named)} documents:",
+        *words.shelf_lines(named),
+    )
     traffic = stage.memory.facts["baseline"]
     waits = rules.debounce(seconds=traffic["seconds"], asked=traffic["asked"], to_ask=len(sql_guide.traffic()))
     await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=waits))
@@ -149,6 +157,11 @@ async def refresh(stage: Stage) -> Facts:
         "for what users ask meanwhile."
     )
     return {"began": began.isoformat(), "run": run.run_id, "documents": len(shelf), "waits": waits}
+
+
+async def _question(stage: Stage, query_id: str) -> str:
+    """What was asked, as it is logged: for whoever may read it."""
+    return (await stage.client.interaction(tenant=TENANT, query_id=query_id)).interaction.question.plain
 
 
 async def _asked_for(stage: Stage) -> TrainingRun | None:

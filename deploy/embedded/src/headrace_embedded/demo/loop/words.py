@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,23 +12,26 @@ from headrace.feedback.v1.reports_pb2 import ReportLine
 from headrace.privacy.v1.erasure_pb2 import ReachedModel
 from headrace.training.v1.models_pb2 import Evidence, GateReport, Memorisation, Rollout
 from headrace.training.v1.training_pb2 import Cause, RunState, TrainingRun
+from headrace_inference.terms import content
 
 from headrace_embedded.demo.corpus import Topic
 
 #: So many words, readings and documents are shown; the rest is counted.
 SHOWN = 8
+#: Characters of a line, where a sentence is longer.
+WIDTH = 118
 
 
 def alert_lines(alert: Alert) -> Iterator[str]:
     """Why it was raised, what moved, and what to pull."""
     said = alert.explanation
-    yield said.summary
+    yield from textwrap.wrap(said.summary, WIDTH)
     yield from (f"  {reading_line(reading)}" for reading in alert.readings[:SHOWN])
     risen = [moved.word for moved in _risen(said.words)]
     if risen:
         yield f"Words that came: {_listed(risen, most=3 * SHOWN)}."
     for kind in said.kinds[:SHOWN]:
-        grounded = f"supported answers {kind.baseline_grounded:.0%} → {kind.window_grounded:.0%}"
+        grounded = f"answered in words of its own {kind.baseline_grounded:.0%} → {kind.window_grounded:.0%}"
         yield f"  {kind.kind}: {kind.baseline_share:.0%} → {kind.window_share:.0%} of the questions, {grounded}"
     yield f"Of the questions with new words, {said.without_close_passage:.0%} found nothing close."
     yield f"What to pull first: {_word(Lever.Name(said.lever), 'LEVER_')}. {said.because}"
@@ -50,30 +53,26 @@ def _risen(words: Iterable[MovedWord]) -> Iterator[MovedWord]:
     return (moved for moved in words if moved.word and moved.window > moved.baseline)
 
 
-def named_documents(words: Iterable[MovedWord], shelf: Sequence[Topic]) -> list[tuple[Topic, list[str]]]:
-    """Which documents on a shelf the new words point at: each word at the one that speaks of it most. The document that
-    most of the risen share points at comes first."""
-    pointing: dict[str, list[str]] = {}
-    weight: Counter[str] = Counter()
-    for moved in _risen(words):
-        best = max(shelf, key=lambda topic: speaks_of(topic, moved.word))
-        if speaks_of(best, moved.word) > 0:
-            pointing.setdefault(best.name, []).append(moved.word)
-            weight[best.name] += round((moved.window - moved.baseline) * 1e6)
+def named_documents(questions: Iterable[str], shelf: Sequence[Topic]) -> list[tuple[Topic, int]]:
+    """Which documents on a shelf the questions point at, and how many of them do, most first. Each points at the one
+    that has most of its words, those weighing more that few documents have."""
+    stems = {topic.name: frozenset(content(f"{topic.title} {topic.markdown}")) for topic in shelf}
+    having = Counter(word for words in stems.values() for word in words)
+    pointed: Counter[str] = Counter()
+    for question in questions:
+        asked = frozenset(content(question))
+        weights = {name: sum(1 / having[word] for word in asked & stems[name]) for name in stems}
+        best = max(weights, key=weights.__getitem__, default="")
+        if best and weights[best] > 0:
+            pointed[best] += 1
     by_name = {topic.name: topic for topic in shelf}
-    return [(by_name[name], pointing[name]) for name, _ in weight.most_common()]
+    return [(by_name[name], count) for name, count in pointed.most_common()]
 
 
-def speaks_of(topic: Topic, word: str) -> float:
-    """How much a document speaks of a word: its share of the words, and more than any share when it is in the title."""
-    said = re.findall(r"\w+", topic.markdown.lower())
-    return said.count(word) / len(said) + (word in re.findall(r"\w+", topic.title.lower()))
-
-
-def shelf_lines(named: Sequence[tuple[Topic, list[str]]]) -> Iterator[str]:
-    """The documents that are missing, each with the words that point at it."""
-    for topic, words in named[:SHOWN]:
-        yield f"  {topic.title:<28} {_listed(words, most=SHOWN)}"
+def shelf_lines(named: Sequence[tuple[Topic, int]]) -> Iterator[str]:
+    """The documents that are missing, each with how many of the questions ask for it."""
+    for topic, count in named[:SHOWN]:
+        yield f"  {topic.title:<28} {count} of the questions"
     if len(named) > SHOWN:
         yield f"  and {len(named) - SHOWN} more"
 
