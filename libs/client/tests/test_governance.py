@@ -99,6 +99,24 @@ def entry(action: str, **fields: Any) -> AuditEntry:
             entry("kinds.changed", role="developer", actor="dana", reason="version 1"),
             "dana (developer) changed acme's kinds of query: version 1",
         ),
+        (
+            entry(
+                "model.promoted",
+                role="service:trainer",
+                actor="trainer",
+                object="acme@01",
+                reason="what was seen of it decided",
+            ),
+            "trainer (service:trainer) had model acme@01 answer acme's queries: what was seen of it decided",
+        ),
+        (
+            entry("model.condemned", object="m@1", records=[GRANT], reason="something that it learned from was erased"),
+            "maria (privacy) condemned model m@1 of acme: something that it learned from was erased (erasure 4e1b0c9e)",
+        ),
+        (
+            entry("erasure.completed", object=GRANT, reason="an end user"),
+            "maria (privacy) completed erasure 4e1b0c9e of acme, an end user: no model that learned from it is left",
+        ),
         (entry("read.denied", actor="", reason="r"), "somebody (privacy) was refused 0 records of acme: r"),
     ],
 )

@@ -63,6 +63,8 @@ ALLOWED: dict[str, Cell] = {
     "classifier.data_keys": Cell("SIUD", scope="tenant or *", values={"owner": "$unique32"}),
     "classifier.erasures": Cell("SIUD", scope="tenant or *"),
     "classifier.erasure_reports": Cell("SI", scope="tenant or *"),
+    "classifier.reached_models": Cell("SIU", scope="tenant or *"),
+    "classifier.deleted_models": Cell("SI", scope="tenant or *"),
     "classifier.retention": Cell("SIU", scope="tenant or *", tiered=True),
     "classifier.master_keys": Cell("SID", scope="all"),
     "retriever.index_identity": Cell("SI", "S", scope="all", values={"dimensions": "8"}),

@@ -128,6 +128,16 @@ def _changing(what: str) -> Callable[[AuditEntry], str]:
     return lambda entry: f"changed {entry.tenant}'s {what} {entry.object}: {entry.reason}"
 
 
+def _model(told: str) -> Callable[[AuditEntry], str]:
+    return lambda entry: f"{told.format(model=entry.object, tenant=entry.tenant)}: {entry.reason}"
+
+
+def _condemned(entry: AuditEntry) -> str:
+    erasures = ", ".join(erasure[:8] for erasure in entry.records)
+    behind = f" (erasure {erasures})" if erasures else ""
+    return f"condemned model {entry.object} of {entry.tenant}: {entry.reason}{behind}"
+
+
 def _kind_word(kind: str) -> str:
     return "all other queries" if kind == "*" else f"{kind} queries"
 
@@ -161,6 +171,16 @@ _SENTENCES: dict[str, Callable[[AuditEntry], str]] = {
     "route.changed": lambda entry: f"changed who answers {_kind_word(entry.object)} of {entry.tenant}: {entry.reason}",
     "kinds.changed": lambda entry: f"changed {entry.tenant}'s kinds of query: {entry.reason}",
     "erasure.closed": lambda entry: f"closed erasure {entry.object[:8]} of {entry.tenant}: {entry.reason}",
+    "erasure.completed": lambda entry: (
+        f"completed erasure {entry.object[:8]} of {entry.tenant}, {entry.reason}: no model that learned from it is left"
+    ),
+    "model.registered": _model("registered model {model} of {tenant}"),
+    "model.tried": _model("let model {model} answer a share of {tenant}'s queries"),
+    "model.promoted": _model("had model {model} answer {tenant}'s queries"),
+    "model.withdrawn": _model("took model {model} out of {tenant}'s answers"),
+    "model.retired": _model("retired model {model} of {tenant}"),
+    "model.deleted": _model("deleted the weights of model {model} of {tenant}"),
+    "model.condemned": _condemned,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from headrace.privacy.v1.erasure_pb2 import (
     ErasedDocument,
     Erasure,
     ErasureScope,
+    ReachedModel,
 )
 
 from headrace_client.cli.console import notice, say, say_json, say_table
@@ -24,7 +26,7 @@ from headrace_client.cli.running import DONE, FAILED, run
 from headrace_client.client import Client
 from headrace_client.erasing import ERASURE_TIMEOUT
 from headrace_client.errors import NotConfigured
-from headrace_client.receipts import Forged, read_keys, verify_receipt
+from headrace_client.receipts import Forged, read_keys, verify_completion, verify_receipt
 from headrace_client.tiers import tier_word
 
 erase = typer.Typer(
@@ -175,7 +177,10 @@ def verify(
     ] = None,
     endpoints: EndpointsOption = "",
 ) -> None:
-    """Verify that a receipt is what the classifier signed.
+    """Verify that a receipt, and the completion that came with it, are what the classifier signed.
+
+    The completion tells what became of the models that had learned from what was erased. What --json printed has both;
+    a receipt alone says which models are still to go, as of when it was signed.
 
     Example: headrace erase verify receipt.json
     """
@@ -185,14 +190,32 @@ def verify(
 async def _verify(content: str, keys: Path | None, *, stated: str) -> int:
     key_set = read_keys(keys or _believed(stated))
     try:
-        claims = verify_receipt(_receipt_in(content), key_set)
+        receipt, completion = _signed_in(content)
+        claims = verify_receipt(receipt, key_set)
+        completed = verify_completion(completion, receipt, key_set) if completion else None
     except Forged as forged:
         notice(str(forged), style="red")
         return FAILED
     say(
         f"The classifier signed it: erasure {claims['erasure_id']} of {claims['tenant']}, closed {claims['closed_at']}."
     )
+    say(*_told(claims.get("to_retrain", []), completed))
     return DONE
+
+
+def _told(reached: Sequence[dict[str, str]], completed: dict[str, Any] | None) -> Iterator[str]:
+    """What became of the models, as far as it is signed."""
+    if completed is not None:
+        yield f"It signed the completion too, {completed['completed_at']}:"
+        for model in completed["models"]:
+            gone = f"weights deleted {model['retired_at']}, replaced by {model['replaced_by']}"
+            yield f"  {model['model']}: {gone}"
+        return
+    for model in reached:
+        if "retired_at" in model:
+            yield f"  {model['model']} learned from it: weights deleted {model['retired_at']}"
+        else:
+            yield f"  {model['model']} learned from it: to be retired by {model['retire_by']}; no completion is here"
 
 
 def _believed(stated: str) -> Path:
@@ -202,13 +225,14 @@ def _believed(stated: str) -> Path:
     return Path(folder) / "identities.json"
 
 
-def _receipt_in(content: str) -> str:
-    """The receipt itself, or the one in the JSON of an erasure."""
+def _signed_in(content: str) -> tuple[str, str]:
+    """The receipt itself, or the one in the JSON of an erasure, with its completion; "" where there is none."""
     text = content.strip()
     if not text.startswith("{"):
-        return text
+        return text, ""
     try:
-        return str(json.loads(text)["receipt"])
+        erasure = json.loads(text)
+        return str(erasure["receipt"]), str(erasure.get("completion", ""))
     except (ValueError, KeyError):
         raise Forged("There is no receipt in it.") from None
 
@@ -251,4 +275,16 @@ def _json(erasure: Erasure) -> dict[str, Any]:
         "waiting_for": list(erasure.waiting_for),
         "receipt": erasure.receipt,
         "receipt_text": erasure.receipt_text,
+        "models": [_model_json(model) for model in erasure.models],
+        "completion": erasure.completion,
+    }
+
+
+def _model_json(model: ReachedModel) -> dict[str, Any]:
+    return {
+        "model": model.model,
+        "dataset_id": model.dataset_id,
+        "retire_by": json_moment(model.retire_by),
+        "retired_at": json_moment(model.retired_at),
+        "replaced_by": model.replaced_by,
     }
