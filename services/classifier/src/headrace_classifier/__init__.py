@@ -3,7 +3,7 @@
 Owns      the schema `classifier`: data keys, grants and their ends, the audit log, decisions on tiers, dictionaries,
           erasures
 Consumes  query.accepted, document.accepted, erasure.applied, erasure.verified, erasure.requested, erasure.verifying,
-          routing.changed
+          routing.changed, model.changed
 Emits     query.classified, document.classified, grant.ended, every erasure.*
 Serves    headrace.privacy.v1: PrivacyService, KeyService, ApprovalService, PolicyService, AuditService, ErasureService
 
