@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -12,9 +12,9 @@ from headrace_embedded import testing
 
 
 @pytest.fixture
-def tenant() -> str:
-    """A tenant that no other test has."""
-    return f"t-{uuid4().hex[:12]}"
+def tenant(request: pytest.FixtureRequest) -> str:
+    """A tenant that no other test has. The same in every run: keys, and so the groups of conversations, hang on it."""
+    return f"t-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
 
 
 @pytest_asyncio.fixture(scope="module")

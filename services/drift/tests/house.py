@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from headrace.drift.v1 import drift_pb2, service_pb2
 from headrace.drift.v1.drift_pb2 import DriftDetected
@@ -98,7 +98,9 @@ class House:
         for place, (at, text) in enumerate(
             questions(words, count, begin=START + minute * MINUTE, seconds=60 * minutes, seed=seed)
         ):
-            message = answer(self.tenant, text, at=at, **changes)
+            fared = {"retrieved": [{"similarity": 0.6 + place % 20 / 100}], "usage": {"costMicroUsd": 10 + place % 7}}
+            query_id = uuid5(NAMESPACE_URL, f"{self.tenant} {minute} {place}")
+            message = answer(self.tenant, text, at=at, query_id=query_id, **(fared | changes))
             ids.append(message.query.query_id)
             deliveries.append(arrived(message, trace=TRACE.format(place + 1)))
         await self.take(deliveries)

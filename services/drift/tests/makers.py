@@ -37,7 +37,7 @@ def answer(tenant: str, question: str = "What is a headrace?", **changes: Any) -
             "tenant": tenant,
             "product": "docs-search",
             "conversationId": query_id,
-            "acceptedAt": (at - timedelta(seconds=1)).isoformat(),
+            "acceptedAt": (at - timedelta(seconds=1, milliseconds=7 * len(question))).isoformat(),
         }
         | changes.pop("query", {}),
         "question": {"plain": question, "characters": len(question)},
@@ -116,7 +116,7 @@ def questions(words: Sequence[str], count: int, *, begin: datetime, seconds: flo
     """Times and questions in these words, spread evenly."""
     drawn = random.Random(seed)
     for place in range(count):
-        said = " ".join(drawn.choices(words, weights=[1 / (n + 1) for n in range(len(words))], k=8))
+        said = " ".join(drawn.choices(words, weights=[1 / (n + 1) for n in range(len(words))], k=drawn.randint(5, 11)))
         yield begin + timedelta(seconds=seconds * place / count), f"How do I use {said}?"
 
 

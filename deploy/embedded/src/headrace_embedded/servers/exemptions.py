@@ -19,6 +19,8 @@ EXEMPT = (
     Exemption(OPEN, "*.tenants", "names tenants and nothing of theirs, so that a tally can go from one to the next"),
     Exemption(OPEN, "feedback.evaluation_tasks", "ids of what waits, so that any instance finds the next"),
     Exemption(OPEN, "feedback.run_turns", "names runs and nothing of theirs, so that any instance takes up the next"),
+    Exemption(WITHOUT_TENANT, "drift.progress", "how far partitions have been read; they hold everybody's events"),
+    Exemption(ORACLE, "drift.progress", "the key is a partition's name"),
     Exemption(WITHOUT_TENANT, "traces.spans", "spans hold no text; only the receiver of traces reads them"),
     Exemption(ORACLE, "traces.spans", "the key counts rows"),
     Exemption(WITHOUT_TENANT, "retriever.index_identity", "one row: which model made all vectors"),
