@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,11 +70,12 @@ def test_the_change_waits_as_long_as_users_will_ask(seconds: float, waits: int) 
     assert rules.debounce(seconds=seconds, asked=70, to_ask=78) == waits
 
 
-def test_the_loop_learns_from_what_was_approved_in_the_guide_alone() -> None:
-    told = rules.loop_rules(VariantReference(name="bare-answer", version=1), debounce_seconds=9)
+def test_the_loop_learns_from_what_was_approved_since_the_questions_turned() -> None:
+    turned = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    told = rules.loop_rules(VariantReference(name="bare-answer", version=1), debounce_seconds=9, since=turned)
     assert (told.automatic, told.promote_by_itself, told.debounce_seconds) == (True, True, 9)
     assert told.query.approved_only
-    assert list(told.query.sources) == ["sql-guide"]
+    assert told.query.since.ToDatetime(UTC) == turned
     # The gate wants at least 20 pairs.
     assert round(told.query.test_share * len(sql_guide.traffic())) >= 20
 

@@ -20,7 +20,7 @@ from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.loop import rules, words
 from headrace_embedded.demo.loop.learning import carry, follow
 from headrace_embedded.demo.loop.stage import Facts, Stage
-from headrace_embedded.demo.loop.steps import champion, erased
+from headrace_embedded.demo.loop.steps import erased, put_rules
 from headrace_embedded.demo.tour import ERASURE_S, WIDTH
 from headrace_embedded.errors import NotReady
 
@@ -35,7 +35,7 @@ async def erasure(stage: Stage) -> Facts:
     subject = erased(stage)
     stage.say(*_lineage_lines(await stage.calls.lineage(subject)))
     # Nothing more is expected for this cause: it need not wait.
-    await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=rules.SOONEST))
+    await put_rules(stage, debounce_seconds=rules.SOONEST)
     began = stage.now()
     found = await _erase(stage, subject)
     claims = _verified(stage, found.receipt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 from headrace.feedback.v1.datasets_pb2 import DatasetQuery
 from headrace.inference.v1.routes_pb2 import VariantReference
@@ -10,7 +11,6 @@ from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
 from headrace.training.v1.service_pb2 import LoopRules
 from headrace.training.v1.training_pb2 import Recipe
 
-from headrace_embedded.demo import sql_guide
 from headrace_embedded.demo.tour import PRODUCT
 
 #: A cause waits for more at least and at most so long, in seconds.
@@ -35,15 +35,11 @@ def debounce(*, seconds: float, asked: int, to_ask: int) -> int:
     return min(max(math.ceil(4 / 3 * seconds / max(asked, 1) * to_ask), SOONEST), LATEST)
 
 
-def loop_rules(champion: VariantReference, *, debounce_seconds: int) -> LoopRules:
-    """What runs learn from: answers that users approved of, from the SQL guide alone."""
-    query = DatasetQuery(
-        purpose=PURPOSE_TRAIN,
-        products=[PRODUCT],
-        sources=[sql_guide.SOURCE],
-        approved_only=True,
-        test_share=TEST_SHARE,
-    )
+def loop_rules(champion: VariantReference, *, debounce_seconds: int, since: datetime | None = None) -> LoopRules:
+    """What runs learn from: answers that users approved of, since their questions turned."""
+    query = DatasetQuery(purpose=PURPOSE_TRAIN, products=[PRODUCT], approved_only=True, test_share=TEST_SHARE)
+    if since is not None:
+        query.since.FromDatetime(since)
     return LoopRules(
         automatic=True,
         debounce_seconds=debounce_seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from headrace.drift.v1.drift_pb2 import Alert
 from headrace.inference.v1.routes_pb2 import Arm, Route, VariantReference
@@ -44,6 +45,12 @@ def champion(stage: Stage) -> VariantReference:
 def erased(stage: Stage) -> str:
     """The end user who asks to be forgotten."""
     return f"ada-{stage.round}"
+
+
+async def put_rules(stage: Stage, *, debounce_seconds: int) -> None:
+    """Tells the loop what to learn from, once the questions have turned."""
+    since = datetime.fromisoformat(stage.known("shift", "began"))
+    await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=debounce_seconds, since=since))
 
 
 async def prepare(stage: Stage) -> Facts:
@@ -147,7 +154,7 @@ async def refresh(stage: Stage) -> Facts:
     )
     traffic = stage.memory.facts["baseline"]
     waits = rules.debounce(seconds=traffic["seconds"], asked=traffic["asked"], to_ask=len(sql_guide.traffic()))
-    await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=waits))
+    await put_rules(stage, debounce_seconds=waits)
     began = stage.now()
     with stage.bar("Documents", len(shelf)) as advance:
         outcomes = await tour.put_documents(stage.client, shelf, advance, source=sql_guide.SOURCE)
