@@ -72,6 +72,7 @@ DEFAULT_PORTS = {
     "inference": 7405,
     "feedback": 7406,
     "drift": 7407,
+    "trainer": 7408,
 }
 
 #: Those that compute in torch, and may use every core.
