@@ -458,7 +458,7 @@ async def test_models_that_another_service_names_are_none(house: House) -> None:
 
 async def test_what_becomes_of_a_model_is_on_the_audit_log_once(house: House) -> None:
     for change in models_pb2.ModelChange.values()[1:]:
-        await house.changed(change, erasures=["4e1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"])
+        await house.changed(change, erasures=["erasure 4e1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10"])
     async with house.database.transaction() as connection:
         rows = await connection.fetch("SELECT * FROM audit WHERE tenant = $1 ORDER BY sequence", house.tenant)
     assert [row["action"] for row in rows] == [
@@ -470,6 +470,7 @@ async def test_what_becomes_of_a_model_is_on_the_audit_log_once(house: House) ->
         "model.deleted",
         "model.condemned",
     ]
+    assert {tuple(row["records"]) for row in rows} == {("4e1b7b7e-4c39-4b8e-9a53-0d8f0e0a6f10",)}
     assert {(row["role"], row["actor"], row["object"], row["reason"], row["tier"]) for row in rows} == {
         ("service:trainer", "trainer", MODEL, "something that it learned from was erased", 2)
     }

@@ -77,7 +77,7 @@ def to_change(message: ModelChanged, *, now: datetime) -> ModelChange:
         tier=Tier.of(model.tier),
         because=message.because,
         replaced_by=model.replaced_by,
-        erasures=tuple(model.erasures),
+        erasures=tuple(erasure.removeprefix("erasure ") for erasure in model.erasures),
         role=message.role,
         changed_by=message.changed_by,
         changed_at=message.changed_at.ToDatetime(tzinfo=UTC) if message.HasField("changed_at") else now,
