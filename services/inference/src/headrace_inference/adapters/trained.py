@@ -140,8 +140,10 @@ class TrainedModels:
         while True:
             self._changed.clear()
             self._settle()
+            # Not wait_for: in Python 3.11 it may swallow a cancellation that comes with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
             if self.clock() >= self._read_at + READ_SECONDS:
                 await self._read_quietly()
 
