@@ -55,11 +55,10 @@ class RemoteDatasets:
         """See ports.Datasets."""
         if run.wanted:
             return await self._wanted(run)
+        query = DatasetQuery.FromString(run.query)
+        query.purpose = PURPOSE_TRAIN
         request = datasets_pb2.BuildDatasetRequest(
-            tenant=run.tenant,
-            name=f"trainer-{run.target.label}",
-            query=DatasetQuery.FromString(run.query),
-            seed=run.seed,
+            tenant=run.tenant, name=f"trainer-{run.target.label}", query=query, seed=run.seed
         )
         built: Dataset | None = None
         with _stopping(), _failures("the feedback logger"):
