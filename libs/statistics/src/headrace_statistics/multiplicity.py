@@ -21,15 +21,14 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def spent_at(look: int, *, error: float, planned: int) -> float:
     """What look number `look` (from 1) may spend of a whole `error`, so that all looks together spend no more.
 
-    The planned looks share half of it equally, and of a sample that is looked at oftener the j-th look beyond takes
-    1 / j(j + 1) of the other half, which sums to 1: nobody is ever without anything to spend. It is Bonferroni's
-    inequality, so it holds however looks hang together, sliding windows included. Of windows that slide by hours over
-    a week it gives little away: their largest of 168 is nearly as large as that of independent ones.
+    The m planned looks share half of it equally; of the other half, look k > m takes m / k(k - 1), which sums to 1 and
+    goes on from where the planned ones end: nobody is ever without anything to spend. It is Bonferroni's inequality, so
+    it holds however looks hang together, sliding windows included. Of windows that slide by hours over a week it
+    gives little away: the largest of 168 such is nearly as large as that of independent ones.
     Source of sharing by a function fixed beforehand: K. K. G. Lan, D. L. DeMets, Biometrika 70 (1983) 659-663.
     """
     if look < 1 or planned < 1:
         raise ValueError(f"looks are counted from 1: {look} of {planned}")
     if look <= planned:
         return error / 2 / planned
-    beyond = look - planned
-    return error / 2 / (beyond * (beyond + 1))
+    return error / 2 * planned / (look * (look - 1))

@@ -36,7 +36,7 @@ class Lexicon:
     """Counts of words by keyed hash, and the clear words of those that many say. Bounded as a sketch is."""
 
     # It is put in order often, for a word gets in by what is in order.
-    _counted: Words = field(default_factory=lambda: Words(patience=64))
+    _counted: Words = field(default_factory=lambda: Words(patience=0))
     _clear: dict[int, str] = field(default_factory=dict)
 
     def add(self, words: Mapping[int, str], *, tier: Tier, conversation: int, before: Lexicon | None = None) -> None:
@@ -89,7 +89,7 @@ class Lexicon:
     def from_bytes(cls, data: bytes) -> Lexicon:
         """Reads what `to_bytes` wrote. Raises Broken."""
         rows, clear = encoding.unpack(data, MAGIC, count=2)
-        return cls(Words(encoding.read_rows(rows, limit=layout.WORDS), patience=64), _clear_words(clear))
+        return cls(Words(encoding.read_rows(rows, limit=layout.WORDS), patience=0), _clear_words(clear))
 
     def _said_by_many(self, hashes: NDArray[np.uint64], before: Lexicon | None) -> NDArray[np.uint64]:
         """Those of the hashes that are in enough questions and conversations, here and before together."""
