@@ -1,8 +1,9 @@
 """What a run has learned so far, on disk: whole, or not at all.
 
-A checkpoint is a folder of safetensors with a file that tells their hashes. It appears under its name when all of it is
-on disk. One whose hashes differ, or that belongs to another job, is passed over for the one before it. It holds weights,
-the optimiser's moments, the state of the random numbers and the position; no row, and nothing that runs code when read.
+A checkpoint is a folder of safetensors with a file that tells their hashes. It appears under its name when all of it
+is on disk. One whose hashes differ, or that belongs to another job, is passed over for the one before it. It holds
+weights, the optimiser's moments, the state of the random numbers and the position; no row, and nothing that runs code
+when it is read.
 """
 
 from __future__ import annotations

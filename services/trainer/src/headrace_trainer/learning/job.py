@@ -2,7 +2,8 @@
 
 The first line is a JSON object with the fields of `Job`, but `rows` is how many lines follow, each a row:
 
-    generator   {"row_id", "split", "kind", "turns": [{"role", "text", "fixed"}], "answer"}, or {"row_id", "split", "text"}
+    generator   {"row_id", "split", "kind", "turns": [{"role", "text", "fixed"}], "answer"}
+                {"row_id", "split", "text"}, for continued pre-training
     kinds       {"row_id", "split", "kind", "vector": [numbers]}
     embedder    {"row_id", "split", "question", "passage"}
 
@@ -45,18 +46,20 @@ class Recipe:
 
 
 # Measured on SmolLM2-135M with some 60 rows: a rate of .0002 had learned to cite, but not whom, after three passes.
-_LORA = Recipe("lora", 3.0, 2048, 2048, 1e-3, 16, 20)
-_FULL = Recipe("full", 3.0, 2048, 2048, 5e-5, 0, 20)
+_LORA = Recipe("lora", 3.0, 1024, 2048, 1e-3, 16, 20)
+_FULL = Recipe("full", 3.0, 1024, 2048, 5e-5, 0, 20)
 DEFAULTS: Mapping[Method, Recipe] = {
     "lora": _LORA,
     "full": _FULL,
     "continued_pretraining": replace(_FULL, method="continued_pretraining", epochs=1.0, tokens_a_step=4096),
 }
+#: Of the embedder, which learns in one way: a step's other passages are what a question is told apart from.
+_PAIRS = Recipe("full", 3.0, 256, 6144, 3e-5, 0, 20)
 
 
-def defaults(recipe: Recipe) -> Recipe:
-    """The recipe with its method's own numbers where it has none."""
-    own = DEFAULTS[recipe.method]
+def defaults(recipe: Recipe, target: Target) -> Recipe:
+    """The recipe with the target's and the method's own numbers where it has none."""
+    own = _PAIRS if target == "embedder" else DEFAULTS[recipe.method]
     given = {f.name: getattr(recipe, f.name) or getattr(own, f.name) for f in fields(Recipe)}
     return Recipe(**given)
 
@@ -166,7 +169,7 @@ def _job(header: dict[str, Any]) -> Job:
     if recipe.method not in DEFAULTS or header["target"] not in ("generator", "kinds", "embedder"):
         raise ValueError("no such method or target")
     canaries = Canaries(**(header.pop("canaries", None) or {}))
-    return Job(**header, recipe=defaults(recipe), canaries=canaries)
+    return Job(**header, recipe=defaults(recipe, header["target"]), canaries=canaries)
 
 
 def _rows(lines: Iterator[str], target: Target, count: int) -> Iterator[AnyRow]:

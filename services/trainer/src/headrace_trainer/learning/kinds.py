@@ -20,8 +20,8 @@ from scipy.special import log_softmax
 
 from headrace_trainer.learning import weights
 from headrace_trainer.learning.failures import Failed
-from headrace_trainer.learning.generator import Surroundings
 from headrace_trainer.learning.job import Example, Job
+from headrace_trainer.learning.loop import Surroundings
 from headrace_trainer.learning.machine import peak_memory
 from headrace_trainer.learning.telling import Done, Started
 

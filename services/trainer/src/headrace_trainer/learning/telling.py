@@ -107,7 +107,7 @@ def lines(stream: TextIO) -> Say:
     """Says each event as a line of `stream`, at once."""
 
     def say(event: Event) -> None:
-        said: dict[str, Any] = {"event": _NAMES[type(event)], **asdict(event)}  # type: ignore[call-overload]
+        said: dict[str, Any] = {"event": _NAMES[type(event)], **asdict(event)}
         stream.write(json.dumps(said) + "\n")
         stream.flush()
 

@@ -39,6 +39,11 @@ class Base:
     window: int
     computes: torch.dtype
 
+    @property
+    def is_low(self) -> bool:
+        """Whether it is computed in less than float32."""
+        return self.computes != torch.float32
+
 
 def find(folder: str, cache: Path) -> generation.Weights:
     """The weights in a folder, or the bundled ones where it is "". Raises Failed("no_such_base")."""
@@ -94,27 +99,24 @@ def _refuse_other_attention(config: Any) -> None:
         raise Failed("unsupported")
 
 
-def with_adapters(model: Any, *, rank: int) -> Any:
-    """The model with LoRA (Hu et al. 2021) on every linear layer but the last, as Dettmers et al. 2023 found best.
+def to_learn(model: Any, recipe: Recipe) -> Any:
+    """The model with what the recipe learns of it wanting gradients.
 
-    The adapters are float32; B begins as zeros, so the model says what it said.
+    LoRA (Hu et al. 2021) is put on every linear layer but the last, as Dettmers et al. 2023 found best. The adapters
+    are float32; B begins as zeros, so the model says what it said.
     """
+    if recipe.method != "lora":
+        return model.requires_grad_(True)
+    rank = recipe.rank
     config = peft.LoraConfig(r=rank, lora_alpha=_ALPHA * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     return peft.get_peft_model(model, config)
 
 
-@contextmanager
-def as_base(model: Any) -> Iterator[None]:
-    """What an adapted model said before it learned, while the context is open."""
-    with model.disable_adapter():
-        yield
-
-
-def merged(model: Any, recipe: Recipe, *, rests: torch.dtype) -> Any:
-    """One model without adapters, its weights rounded once: to bfloat16, as the published ones are, or as `rests`."""
+def merged(model: Any, recipe: Recipe) -> Any:
+    """One model without adapters, its weights rounded once, to bfloat16, as models are published."""
     if recipe.method == "lora":
         model = model.float().merge_and_unload()
-    return model.to(rests)
+    return model.to(torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging as transformers_logging
 
-from headrace_trainer.learning import generator, kinds, telling
+from headrace_trainer.learning import embedder, generator, kinds, telling
 from headrace_trainer.learning.failures import Cancelled, Failed, named
-from headrace_trainer.learning.generator import Surroundings
 from headrace_trainer.learning.job import Job, Target, read
+from headrace_trainer.learning.loop import Surroundings
 from headrace_trainer.learning.telling import CancelledAt, Done, FailedFor, Say
 
 DONE, BUG, FAILED, CANCELLED = 0, 1, 2, 3
@@ -35,6 +35,7 @@ DONE, BUG, FAILED, CANCELLED = 0, 1, 2, 3
 TRAINERS: dict[Target, Callable[[Job, Surroundings], Done]] = {
     "generator": generator.train,
     "kinds": kinds.train,
+    "embedder": embedder.train,
 }
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     accelerator = Accelerator(mixed_precision="no")
     say = telling.lines(told) if accelerator.is_main_process else telling.nothing
