@@ -306,6 +306,11 @@ async def list_backends(side: Side) -> Message:
     return variants.ListBackendsRequest()
 
 
+@sample("headrace.inference.v1.VariantService/ListTrainedModels")
+async def list_trained_models(side: Side) -> Message:
+    return variants.ListTrainedModelsRequest(tenant=side.tenant)
+
+
 @sample("headrace.inference.v1.RouteService/PutKinds")
 async def put_kinds(side: Side) -> Message:
     how = ["How do I open it?", "How do I close it?", "How do I clean it?"]

@@ -97,6 +97,8 @@ ALLOWED: dict[str, Cell] = {
     "drift.looks": Cell("SID"),
     "drift.alerts": Cell("SIUD", tiered=True, values={"state": "'open'", "closed_at": "NULL"}),
     "drift.alert_examples": Cell("SID", tiered=True),
+    "inference.tenants": _NAMES,
+    "inference.trained_models": Cell("SIU", tiered=True, values={"standing": "'live'", "target": "1"}),
     "feedback.tenants": _NAMES,
     "feedback.interactions": Cell("SID", "S", tiered=True),
     "feedback.interaction_chunks": Cell("SID", "S", tiered=True),
