@@ -35,6 +35,7 @@ from headrace_identity import Credentials
 
 from headrace_client.calls import Channels
 from headrace_client.credentials import find_credentials
+from headrace_client.drifting import Drifting
 from headrace_client.endpoints import Endpoints, find_endpoints
 from headrace_client.erasing import Erasing
 from headrace_client.errors import TimedOut
@@ -77,7 +78,7 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering):
+class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering, Drifting):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

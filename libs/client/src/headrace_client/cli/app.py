@@ -20,6 +20,7 @@ from headrace_client.cli.console import notice
 from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
+from headrace_client.cli.drift import drift
 from headrace_client.cli.erase import erase
 from headrace_client.cli.evaluations import evaluations
 from headrace_client.cli.feedback import feedback
@@ -70,6 +71,7 @@ _ORDER = [
     "prompts",
     "variants",
     "routes",
+    "drift",
     "trace",
     "policy",
     "approvals",
@@ -123,6 +125,7 @@ def build_app() -> typer.Typer:
     app.add_typer(prompts, name="prompts")
     app.add_typer(variants, name="variants")
     app.add_typer(routes, name="routes")
+    app.add_typer(drift, name="drift")
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")
