@@ -139,7 +139,9 @@ def test_a_better_one_is_told_to_be_better() -> None:
 
 def test_thumbs_down_take_a_canary_out() -> None:
     draw = random.Random(5)
-    thumbs = [Thumb(side, draw.random() < (0.9 if side == "champion" else 0.2)) for side in ("champion", "canary") * 200]
+    thumbs = [
+        Thumb(side, draw.random() < (0.9 if side == "champion" else 0.2)) for side in ("champion", "canary") * 200
+    ]
     assert verdicts(Sample((), thumbs, 0.5))["thumbs"] == "worse"
 
 

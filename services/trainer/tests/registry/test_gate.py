@@ -98,7 +98,14 @@ def test_one_trained_on_shuffled_answers_is_refused_with_the_rule_and_by_how_muc
 
 def test_a_model_that_was_never_measured_is_refused() -> None:
     """The seeded bug of every gate: silence that opens it."""
-    assert refused_by(Findings()) >= {"answered", "known_answers", "supported", "latency", "held_out_loss", "memorisation"}
+    assert refused_by(Findings()) >= {
+        "answered",
+        "known_answers",
+        "supported",
+        "latency",
+        "held_out_loss",
+        "memorisation",
+    }
 
 
 def test_an_uncalibrated_judge_never_decides() -> None:
@@ -163,7 +170,7 @@ def test_a_must_pass_row_may_not_be_lost() -> None:
 
 def test_rules_that_cannot_be_used_say_what_is_wrong(tmp_path: Path) -> None:
     text = files("headrace_trainer.registry").joinpath("gate.yaml").read_text("utf-8")
-    with pytest.raises(Conflict, match="ratios.latency.times"):
+    with pytest.raises(Conflict, match=r"ratios\.latency\.times"):
         read_gate(text.replace("times: 1.3", "times: quick"))
     with pytest.raises(Conflict, match="open_for_friends"):
         read_gate(f"{text}\nopen_for_friends: true\n")
