@@ -17,11 +17,10 @@ from headrace_privacy import Tier
 from headrace_privacy.policy import Policy
 from headrace_stream.erasing import Document, Expired, Source, Subject, What
 
-#: Who has to answer. Each holds something: rows, vectors, keys, or a cache.
-SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift")
-
 #: The service that knows which models learned from what.
 TRAINER = "trainer"
+#: Who has to answer. Each holds something: rows, vectors, keys, a cache, or what it learned.
+SERVICES = ("ingest", "classifier", "embedder", "retriever", "inference", "feedback", "drift", TRAINER)
 #: What stands for the model that nobody trained.
 BASE = "base"
 
