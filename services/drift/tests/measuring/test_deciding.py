@@ -156,7 +156,9 @@ def test_a_new_baseline_closes_what_stood_against_the_old() -> None:
     assert (standing.held, standing.looks) == ({}, 2)
 
 
-@pytest.mark.parametrize("wrong", [{"false_alarms": 0}, {"false_alarms": 5}, {"looks_per_week": 0}, {"in_a_row": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"false_alarms": 0}, {"false_alarms": 5}, {"looks_per_week": 0}, {"in_a_row": 0}, {"least": {}}]
+)
 def test_rules_that_cannot_be_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Rules(**wrong)
@@ -167,3 +169,10 @@ def test_a_week_begins_on_monday() -> None:
     assert [found.standing.looks for found in decisions] == [1, 1]
     assert decisions[1].standing.week == decisions[0].standing.week + 1
     assert look(0).at - look(-0.5).at == timedelta(minutes=30)
+
+
+def test_every_kind_of_effect_has_its_least() -> None:
+    with pytest.raises(ValueError, match="least of cohen_h is above 0: None"):
+        Rules(least={})
+    with pytest.raises(ValueError, match="least of mmd is above 0: 0"):
+        Rules(least={**RULES.least, "mmd": 0})

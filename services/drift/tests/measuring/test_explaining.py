@@ -164,9 +164,8 @@ def test_the_lever_is_chosen_by_what_was_seen(changes: dict[str, object], lever:
 
 def test_the_kinds_that_moved_come_first() -> None:
     rng = random.Random(4)
-    before = [
-        (text, replace(one, kind=rng.choice(["how-to", "error", "concept"]))) for text, one in talk(PYTHON, 600, 5)
-    ]
+    kinds = ("how-to", "error", "concept")
+    before = [(text, replace(one, kind=rng.choice(kinds))) for text, one in talk(PYTHON, 600, 5)]
     after = [
         (text, replace(one, kind="error" if rng.random() < 0.6 else one.kind or "how-to"))
         for text, one in talk(PYTHON, 300, 6, grounded=0.8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import get_args
 
 from headrace_drift.measuring.readings import EffectKind, Measure
 
@@ -48,6 +49,9 @@ class Rules:
     def __post_init__(self) -> None:
         if not 0 < self.false_alarms < 1:
             raise ValueError(f"false_alarms lies between 0 and 1: {self.false_alarms}")
+        for kind in get_args(EffectKind):
+            if not self.least.get(kind, 0) > 0:
+                raise ValueError(f"least of {kind} is above 0: {self.least.get(kind)}")
         for name in ("looks_per_week", "minimum_queries", "minimum_few", "in_a_row"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1: {getattr(self, name)}")
