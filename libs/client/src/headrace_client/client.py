@@ -48,6 +48,7 @@ from headrace_client.resuming import resumed
 from headrace_client.reviewing import Reviewing
 from headrace_client.routing import Routing
 from headrace_client.running import Running
+from headrace_client.training import Training
 from headrace_client.updates import Answered, Update, to_update
 
 # Which process serves what.
@@ -78,7 +79,9 @@ class QuestionDetails(TypedDict, total=False):
     max_document_tier: Tier.ValueType
 
 
-class Client(Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering, Drifting):
+class Client(
+    Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering, Drifting, Training
+):
     """Every service of Headrace, over gRPC.
 
         async with Client.connect() as client:

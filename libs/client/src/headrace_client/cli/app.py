@@ -26,6 +26,7 @@ from headrace_client.cli.evaluations import evaluations
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.judges import judges
 from headrace_client.cli.keys import keys
+from headrace_client.cli.loop import loop
 from headrace_client.cli.policy import policy
 from headrace_client.cli.prompts import prompts
 from headrace_client.cli.publish import publish
@@ -38,6 +39,7 @@ from headrace_client.cli.running import FAILED, USED_WRONGLY
 from headrace_client.cli.runs import answers, evaluate, replay, runs
 from headrace_client.cli.token import token
 from headrace_client.cli.trace import trace
+from headrace_client.cli.train import train
 from headrace_client.cli.variants import variants
 
 #: A package that brings verbs names a function here that takes the typer app and adds them to it.
@@ -72,6 +74,8 @@ _ORDER = [
     "variants",
     "routes",
     "drift",
+    "train",
+    "loop",
     "trace",
     "policy",
     "approvals",
@@ -126,6 +130,8 @@ def build_app() -> typer.Typer:
     app.add_typer(variants, name="variants")
     app.add_typer(routes, name="routes")
     app.add_typer(drift, name="drift")
+    app.add_typer(train, name="train")
+    app.add_typer(loop, name="loop")
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")

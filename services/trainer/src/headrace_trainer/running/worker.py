@@ -88,6 +88,8 @@ class ProcessWorker:
                 try:
                     async for word in _said(process, folder / _OUTPUT):
                         yield word
+                        if isinstance(word, Trained):
+                            return
                 finally:
                     feeding.cancel()
                     await asyncio.wait({feeding})
