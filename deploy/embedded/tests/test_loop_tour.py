@@ -230,6 +230,17 @@ def test_a_run_says_what_started_it() -> None:
     assert "3 rows" in told[3]
 
 
+def test_a_run_says_how_far_it_is_at_each_quarter() -> None:
+    def told(step: int) -> str:
+        run = training_pb2.TrainingRun(run_id="01234567", state=training_pb2.RUN_STATE_TRAINING, step=step, steps=20)
+        return words.progress_line(run)
+
+    assert told(7) == told(9) == "Run 01234567 trains: 25 % of 20 steps."
+    assert told(10) != told(9)
+    assert words.progress_line(training_pb2.TrainingRun(state=training_pb2.RUN_STATE_DONE)) == ""
+    assert "gate" in words.progress_line(training_pb2.TrainingRun(state=training_pb2.RUN_STATE_GATING))
+
+
 def test_a_gate_that_refuses_is_told_rule_by_rule() -> None:
     lines = [
         models_pb2.GateLine(rule="leaks", passed=True, sentence="no leak in 24 answers"),
@@ -256,7 +267,7 @@ def test_a_canary_and_what_it_learned_by_heart_are_told() -> None:
     told = list(words.rollout_lines(rollout))
     assert told[0].startswith("24 answers of it, 20 of the champion: promoted.")
     assert "+0.10 to +0.50: not worse" in told[1]
-    (secrets,) = words.memorisation_lines(models_pb2.Memorisation(planted=8, controls=64, extracted=0, exposure=0.5))
+    secrets = words.memorisation_line(models_pb2.Memorisation(planted=8, controls=64, extracted=0, exposure=0.5))
     assert secrets.startswith("Of 8 secrets planted in its rows, 0 can be got out of it.")
 
 

@@ -12,14 +12,7 @@ from headrace.feedback.v1.runs_pb2 import RUN_STATE_DONE as ASKED
 from headrace.feedback.v1.runs_pb2 import Run
 from headrace.inference.v1.routes_pb2 import VariantReference
 from headrace.training.v1.models_pb2 import MODEL_STATE_CANARY, MODEL_STATE_CANDIDATE, MODEL_STATE_LIVE, Model
-from headrace.training.v1.training_pb2 import (
-    RUN_STATE_DONE,
-    RUN_STATE_GATING,
-    RUN_STATE_REFUSED,
-    RUN_STATE_TRAINING,
-    RUN_STATE_WAITING,
-    TrainingRun,
-)
+from headrace.training.v1.training_pb2 import RUN_STATE_DONE, RUN_STATE_REFUSED, TrainingRun
 from headrace_client.cli.report_plots import write_plot
 from headrace_client.errors import TimedOut
 
@@ -36,7 +29,6 @@ RUN_S, CANARY_S, LOOK_S = 900.0, 300.0, 1.0
 BATCH = 16
 #: What the comparison is told by, where the report has it.
 MEASURES = ("key_facts", "token_f1", "rouge_l", "refusal")
-_AT_WORK = {RUN_STATE_TRAINING: "training", RUN_STATE_GATING: "the gate looks at it", RUN_STATE_WAITING: "waiting"}
 
 
 async def training(stage: Stage) -> Facts:
@@ -46,21 +38,21 @@ async def training(stage: Stage) -> Facts:
 
 
 async def follow(stage: Stage, run_id: str) -> TrainingRun:
-    """Sees a run to its end and tells how it went. Raises NotReady for one that made no model."""
+    """Sees a run to its end and tells how it goes. Raises NotReady for one that made no model."""
     run, said = TrainingRun(run_id=run_id), ""
     try:
         async for run in stage.calls.follow(run_id, timeout=RUN_S):
-            if (doing := _AT_WORK.get(run.state, "")) not in ("", said):
-                said = doing
-                stage.say(f"Run {run_id[:8]}: {doing}.")
+            if (line := words.progress_line(run)) not in ("", said):
+                said = line
+                stage.say(line)
     except TimedOut as error:
         raise NotReady(
-            f"run {run_id} goes on: headrace train show {run_id}. Take the tour again: it goes on."
+            f"run {run_id} goes on: headrace train show {run_id}; headrace demo loop follows it on"
         ) from error
     stage.say(*words.run_lines(run))
     if run.model:
         model = await stage.calls.model(run.model)
-        stage.say(*words.gate_lines(model.gate), words.memorisation_lines(model.memorisation))
+        stage.say(*words.gate_lines(model.gate), words.memorisation_line(model.memorisation))
     if run.state != RUN_STATE_DONE:
         raise NotReady(_why(run))
     return run

@@ -11,7 +11,14 @@ from headrace.drift.v1.drift_pb2 import Alert, Lever, Measure, MovedWord, Readin
 from headrace.feedback.v1.reports_pb2 import ReportLine
 from headrace.privacy.v1.erasure_pb2 import ReachedModel
 from headrace.training.v1.models_pb2 import Evidence, GateReport, Memorisation, Rollout
-from headrace.training.v1.training_pb2 import Cause, RunState, TrainingRun
+from headrace.training.v1.training_pb2 import (
+    RUN_STATE_GATING,
+    RUN_STATE_TRAINING,
+    RUN_STATE_WAITING,
+    Cause,
+    RunState,
+    TrainingRun,
+)
 from headrace_inference.terms import content
 
 from headrace_embedded.demo.corpus import Topic
@@ -88,6 +95,18 @@ def run_lines(run: TrainingRun) -> Iterator[str]:
         yield f"  {run.without_grant} rows were left out for want of a grant"
 
 
+def progress_line(run: TrainingRun) -> str:
+    """How far a run is, to be said whenever the line changes: at each quarter of the steps. Empty once it has ended."""
+    if run.state == RUN_STATE_WAITING:
+        return f"Run {run.run_id[:8]} waits for more causes, and for its turn."
+    if run.state == RUN_STATE_GATING:
+        return f"Run {run.run_id[:8]} is trained, and the gate looks at what it made."
+    if run.state != RUN_STATE_TRAINING or not run.steps:
+        return ""
+    quarter = 4 * run.step // run.steps
+    return f"Run {run.run_id[:8]} trains: {25 * quarter} % of {run.steps} steps."
+
+
 def state(run: TrainingRun) -> str:
     """How a run stands, as a word."""
     return _word(RunState.Name(run.state), "RUN_STATE_")
@@ -100,9 +119,9 @@ def gate_lines(report: GateReport) -> Iterator[str]:
         yield f"  {'✓' if line.passed else '✗'} {line.sentence or line.rule}"
 
 
-def memorisation_lines(found: Memorisation) -> Iterator[str]:
+def memorisation_line(found: Memorisation) -> str:
     """Whether secrets that were planted in the training rows can be got out again."""
-    yield (
+    return (
         f"Of {found.planted} secrets planted in its rows, {found.extracted} can be got out of it. Their exposure is "
         f"{found.exposure:.1f} bits; of {found.controls} that it never saw, 95 % stay below {found.controls_limit:.1f}."
     )
