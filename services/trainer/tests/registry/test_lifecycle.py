@@ -143,6 +143,7 @@ async def test_a_pause_stops_promotions_and_lets_what_fails_be_taken_out(home: H
 async def test_a_newer_canary_takes_the_olders_place(home: House) -> None:
     older = await home.canary()
     newer = await home.canary(dataset="d2")
+    await home.look()
     assert (await home.get(older)).ended_by == "replaced"
     assert home.serving.now() == {"default 1": 0.75, "tuned 2": 0.25}
     assert (await home.get(newer)).state is State.CANARY

@@ -150,7 +150,7 @@ class Conductor:
             # The newer one has learned from more: it takes the older one's place.
             words = f"{model.model} takes its place."
             await self.intend(other, Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, words))
-            return self._soon()
+            return self._shelf.now() + timedelta(seconds=LOOK_SECONDS)
         model = await self._planned(model)
         if model.rollout is None or not model.rollout.routes:
             return await self._nowhere(model)
