@@ -13,10 +13,12 @@ from typing import Annotated
 
 import typer
 from headrace.document.v1 import service_pb2 as wire
+from headrace.training.v1.service_pb2 import StartTrainingRequest
+from headrace.training.v1.training_pb2 import CAUSE_STEWARD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from headrace_client.cli.console import notices, say, say_json, say_table
+from headrace_client.cli.console import notice, notices, say, say_json, say_table
 from headrace_client.cli.options import (
     EndpointsOption,
     JsonOption,
@@ -34,6 +36,9 @@ from headrace_client.tiers import parse_tier, tier_label
 #: Puts in flight at once: the embedder works in batches.
 _IN_FLIGHT = 8
 
+#: Of the documents behind a run, so many are named.
+_NAMED = 100
+
 #: Seconds to wait before a put is tried again, when too much is queued or a part is away for a moment.
 _RETRY_PAUSES = (0.5, 1.0, 2.0, 4.0)
 
@@ -47,6 +52,12 @@ documents = typer.Typer(
 #: Takes each file's line as it comes.
 Progressed = Callable[[str], None]
 
+RefreshOption = Annotated[
+    bool,
+    typer.Option(
+        "--refresh", help="Have the model learn anew from what is asked about the changed documents, by and by."
+    ),
+]
 SourceArgument = Annotated[str, typer.Argument(help="The source.", show_default=False)]
 
 
@@ -86,6 +97,7 @@ def put(
             "--source", show_default=False, help="The source that the documents belong to: a-z, 0-9, _ and -."
         ),
     ],
+    refresh: RefreshOption = False,
     tenant: TenantOption = "demo",
     tier: TierOption = "",
     timeout: TimeoutOption = ANSWER_TIMEOUT,
@@ -104,22 +116,43 @@ def put(
     if missing:
         raise typer.BadParameter(f"There is no {' nor '.join(missing)} here.", param_hint="PATHS")
     request = wire.PutRequest(tenant=tenant, source=source, declared_tier=parse_tier(tier))
-    run(_put(paths, request, timeout=timeout, stated=endpoints, as_json=as_json))
+    run(_put(paths, request, refresh=refresh, timeout=timeout, stated=endpoints, as_json=as_json))
 
 
-async def _put(paths: list[Path], request: wire.PutRequest, *, timeout: float, stated: str, as_json: bool) -> int:
+async def _put(
+    paths: list[Path], request: wire.PutRequest, *, refresh: bool, timeout: float, stated: str, as_json: bool
+) -> int:
     found = await asyncio.to_thread(lambda: list(scan(paths)))
     counts: Counter[str] = Counter()
+    changed: list[str] = []
     async with Client.connect(endpoints_from(stated)) as client:
         with _progress(len(found), quiet=as_json) as progress:
             async for result in _in_parallel(client, found, request, timeout):
                 counts[result.outcome] += 1
+                changed += [result.document] if result.outcome == "indexed" else []
                 if as_json:
                     say_json(asdict(result))
                 progress(result.line)
+        if refresh:
+            await _refresh(client, request.tenant, request.source, changed, as_json=as_json)
     if not as_json:
         say(f"{sum(counts.values())} files in {request.source}: {_summary(counts)}.")
     return FAILED if counts["failed"] or not set(counts) - {"skipped"} else DONE
+
+
+async def _refresh(client: Client, tenant: str, source: str, changed: list[str], *, as_json: bool) -> None:
+    """Asks for a run on behalf of a steward; of many documents it names the first. Without a change there is none."""
+    if not changed:
+        notice("No document has changed, so there is nothing to learn anew.")
+        return
+    because = [f"document {source}/{document}" for document in changed[:_NAMED]]
+    request = StartTrainingRequest(tenant=tenant, cause=CAUSE_STEWARD, because=because)
+    response = await client.start_training(request)
+    if as_json:
+        say_json({"run": response.run.run_id, "created": response.created})
+    else:
+        word = "A run was asked for" if response.created else "It goes along with the run that waits"
+        notice(f"{word}: headrace train watch {response.run.run_id} --tenant {tenant}")
 
 
 def _summary(counts: Counter[str]) -> str:
@@ -229,6 +262,7 @@ def delete(
         str, typer.Argument(help="The document's id, as `documents list` prints it.", show_default=False)
     ],
     *,
+    refresh: RefreshOption = False,
     tenant: TenantOption = "demo",
     timeout: TimeoutOption = ANSWER_TIMEOUT,
     endpoints: EndpointsOption = "",
@@ -238,13 +272,18 @@ def delete(
 
     Example: headrace documents delete handbook travel/expenses.md
     """
-    run(_delete(source, document, tenant=tenant, timeout=timeout, stated=endpoints, as_json=as_json))
+    run(_delete(source, document, refresh=refresh, tenant=tenant, timeout=timeout, stated=endpoints, as_json=as_json))
 
 
-async def _delete(source: str, document: str, *, tenant: str, timeout: float, stated: str, as_json: bool) -> int:
+async def _delete(
+    source: str, document: str, *, refresh: bool, tenant: str, timeout: float, stated: str, as_json: bool
+) -> int:
     async with Client.connect(endpoints_from(stated)) as client:
         response = await client.delete_document(document, tenant=tenant, source=source, timeout=timeout)
-    outcome = wire.Outcome.Name(response.outcome).removeprefix("OUTCOME_").lower()
+        outcome = wire.Outcome.Name(response.outcome).removeprefix("OUTCOME_").lower()
+        if refresh:
+            changed = [document] if outcome == "deleted" else []
+            await _refresh(client, tenant, source, changed, as_json=as_json)
     if as_json:
         version, trace_id = response.document.version, response.trace_id
         say_json({"source": source, "document": document, "outcome": outcome, "version": version, "trace_id": trace_id})
