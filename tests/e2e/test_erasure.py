@@ -22,9 +22,23 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from headrace.feedback.v1.datasets_pb2 import (
+    DATASET_STATE_ERASED,
+    DATASET_STATE_USABLE,
+    BuildDatasetRequest,
+    Dataset,
+    DatasetQuery,
+)
 from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
+from headrace.feedback.v1.reviews_pb2 import SAMPLING_REASON_THUMB_DOWN, SamplingRule
+from headrace.feedback.v1.rubrics_pb2 import Criterion, Rubric
+from headrace.feedback.v1.runs_pb2 import QueryFilter, RunArm, StartRunRequest
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_EVALUATE, Purpose
+from headrace.query.v1.answer_pb2 import Versioned
+from headrace.query.v1.query_pb2 import TRIAL_SETTING_ZERO_SHOT
 from headrace.query.v1.service_pb2 import QUERY_STATE_ERASED
 from headrace_client import Client
+from headrace_client.credentials import find_credentials
 from headrace_client.errors import NotFound, Refused
 from headrace_embedded.processes import Lifetime
 from headrace_embedded.servers import postgres as postgres_server
@@ -264,6 +278,113 @@ async def test_a_source_is_erased_whole_and_may_be_filled_anew(trial: Trial, put
         await fresh.put(client)
         found = await client.search("escalation code", tenant=TENANT, sources=["contracts"])
         assert {chunk.reference.document_id for chunk in found.chunks} == {fresh.document_id}
+
+
+PRODUCT = f"erasing-{uuid.uuid4().hex[:8]}"
+#: What was made of an answer, by the stores of a receipt.
+MADE_OF_IT = {
+    "datasets",
+    "feedback.feedback",
+    "feedback.interactions",
+    "feedback.review_items",
+    "feedback.review_labels",
+    "feedback.run_cases",
+    "feedback.scores",
+    "feedback.snapshot_rows",
+    "feedback.trial_answers",
+}
+
+
+def speaking_as(trial: Trial, role: str) -> Client:
+    """A client that speaks for a role."""
+    own = find_credentials(os.environ, trial.endpoints, role=role)
+    return Client.connect(trial.endpoints, credentials=own)
+
+
+async def reviewed(trial: Trial, query_id: str) -> None:
+    """A reviewer labels an answer by a rubric, and corrects it."""
+    criterion = Criterion(name="true", question="Is it?", labels=["fail", "pass"])
+    rule = SamplingRule(reason=SAMPLING_REASON_THUMB_DOWN, share=1.0)
+    async with speaking_as(trial, "developer") as developer, speaking_as(trial, "reviewer") as reviewer:
+        rubric = Rubric(name="erasing", instructions="Judge.", criteria=[criterion])
+        await developer.put_rubric(rubric, tenant=TENANT)
+        await developer.put_sampling([rule], tenant=TENANT, rubric="erasing")
+        claimed = await reviewer.claim_review(tenant=TENANT, query_id=query_id)
+        assert await reviewer.label_review(claimed.item.item_id, {"true": "pass"}, tenant=TENANT)
+
+
+async def replayed(trial: Trial, query_id: str) -> str:
+    """The question is asked again, and the answer is scored; returns the run's id."""
+    request = StartRunRequest(
+        tenant=TENANT,
+        queries=QueryFilter(query_ids=[query_id]),
+        arms=[RunArm(variant=Versioned(name="default"), setting=TRIAL_SETTING_ZERO_SHOT)],
+    )
+    async with speaking_as(trial, "developer") as developer:
+        begun = await developer.start_run(request)
+        run = [one async for one in developer.follow_run(begun.run_id, tenant=TENANT, timeout=120)][-1]
+        assert (run.answered, run.failed) == (1, 0)
+        async with asyncio.timeout(60):
+            while run.evaluated < run.answered:
+                await asyncio.sleep(0.2)
+                run = await developer.get_run(run.run_id, tenant=TENANT)
+    return run.run_id
+
+
+async def built(trial: Trial, purpose: Purpose.ValueType = PURPOSE_EVALUATE) -> Dataset:
+    """A snapshot of all that this test's product asked."""
+    query = DatasetQuery(purpose=purpose, products=[PRODUCT], near_duplicates=2)
+    request = BuildDatasetRequest(tenant=TENANT, name="erasing", query=query)
+    async with speaking_as(trial, "developer") as developer:
+        return [one.dataset async for one in developer.build_dataset(request)][-1]
+
+
+def claims_of(erasure: dict[str, Any]) -> dict[str, Any]:
+    """What a receipt says."""
+    payload = erasure["receipt"].split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
+
+
+async def test_what_was_made_of_an_answer_goes_with_it(trial: Trial, put_topics: Any) -> None:
+    """Reviewed and labelled, asked again, scored, and a row of a dataset: all of it is gone, and read back."""
+    person, other = Person(), Person()
+    async with Client.connect(trial.endpoints) as client:
+        await put_topics(client)
+        async with speaking_as(trial, "developer") as developer:
+            await developer.put_evaluation(tenant=TENANT, share=1.0)
+        for one in (person, other):
+            question = f"What does the nonlocal statement do, {one.asked}?"
+            await client.answer(
+                question,
+                tenant=TENANT,
+                product=PRODUCT,
+                query_id=one.query_id,
+                subject=one.subject,
+                declared_tier=1,
+            )
+            await until_logged(client, one.query_id)
+        await client.record_feedback(
+            FeedbackSubmitted(tenant=TENANT, query_id=person.query_id, subject=person.subject, rating=5)
+        )
+        await reviewed(trial, person.query_id)
+        await replayed(trial, person.query_id)
+        snapshot = await built(trial)
+        assert (snapshot.rows, snapshot.state) == (2, DATASET_STATE_USABLE)
+        words = ("erase", "--tenant", TENANT, "--subject", person.subject, "--yes", "--json")
+        done = await asyncio.to_thread(headrace, trial, *words)
+        assert done.returncode == 0, done.stderr
+        claims = claims_of(json.loads(done.stdout))
+        assert {line["left"] for line in claims["stores"]} == {0}
+        removed = {line["store"] for line in claims["stores"] if line["removed"]}
+        assert removed >= MADE_OF_IT
+        assert claims["to_retrain"] == [], "nothing was trained on it"
+        async with speaking_as(trial, "developer") as developer:
+            ended = await developer.dataset(snapshot.dataset_id, tenant=TENANT)
+            assert (ended.state, ended.ended_by) == (DATASET_STATE_ERASED, f"erasure {claims['erasure_id']}")
+            assert (await built(trial)).rows == 1
+        assert await until_nowhere(trial.home, [person.asked]) == []
+        await client.interaction(tenant=TENANT, query_id=other.query_id)
 
 
 async def test_what_was_never_there_is_an_error(trial: Trial) -> None:
