@@ -42,6 +42,7 @@ from headrace_client.errors import TimedOut
 from headrace_client.evaluating import Evaluating
 from headrace_client.gathering import Gathering
 from headrace_client.governing import Governing
+from headrace_client.modelling import Modelling
 from headrace_client.prompting import Prompting
 from headrace_client.reporting import Reporting
 from headrace_client.resuming import resumed
@@ -80,7 +81,18 @@ class QuestionDetails(TypedDict, total=False):
 
 
 class Client(
-    Governing, Erasing, Prompting, Routing, Running, Reporting, Reviewing, Evaluating, Gathering, Drifting, Training
+    Governing,
+    Erasing,
+    Prompting,
+    Routing,
+    Running,
+    Reporting,
+    Reviewing,
+    Evaluating,
+    Gathering,
+    Drifting,
+    Training,
+    Modelling,
 ):
     """Every service of Headrace, over gRPC.
 

@@ -26,7 +26,9 @@ from headrace_client.cli.evaluations import evaluations
 from headrace_client.cli.feedback import feedback
 from headrace_client.cli.judges import judges
 from headrace_client.cli.keys import keys
+from headrace_client.cli.lineage import lineage
 from headrace_client.cli.loop import loop
+from headrace_client.cli.models import models
 from headrace_client.cli.policy import policy
 from headrace_client.cli.prompts import prompts
 from headrace_client.cli.publish import publish
@@ -76,6 +78,8 @@ _ORDER = [
     "drift",
     "train",
     "loop",
+    "models",
+    "lineage",
     "trace",
     "policy",
     "approvals",
@@ -132,6 +136,8 @@ def build_app() -> typer.Typer:
     app.add_typer(drift, name="drift")
     app.add_typer(train, name="train")
     app.add_typer(loop, name="loop")
+    app.add_typer(models, name="models")
+    app.command()(lineage)
     app.add_typer(policy, name="policy")
     app.add_typer(approvals, name="approvals")
     app.add_typer(audit, name="audit")
