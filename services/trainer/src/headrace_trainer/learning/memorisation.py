@@ -60,7 +60,7 @@ class Canary:
 
 
 def draw(seed: int, count: int) -> list[Canary]:
-    """So many secrets of as many owners, whose names nobody bears. A seed's larger draws begin with its smaller ones."""
+    """So many secrets of as many owners, whose names nobody bears. A seed's larger draw begins with its smaller."""
     source = random.Random(f"canaries {seed}")  # noqa: S311 - drawn again when they are looked for
     owners: dict[str, Canary] = {}
     while len(owners) < count:
