@@ -148,6 +148,15 @@ async def test_a_fetched_model_writes_with_its_own_name_and_tier(folder: Path, s
     assert not model.is_alive
 
 
+async def test_two_that_are_loaded_at_once_are_both_whole(folder: Path, shelf: Path) -> None:
+    async def load(version: str) -> None:
+        for _ in range(3):
+            async with loader(shelf).open(record_of(folder, version)):
+                pass
+
+    await asyncio.gather(load("aa"), load("bb"))
+
+
 async def test_what_is_let_go_of_leaves_the_memory(folder: Path, shelf: Path) -> None:
     async with loader(shelf).open(record_of(folder)) as model:
         engine = weakref.ref(model.engine)
