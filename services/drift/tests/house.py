@@ -99,7 +99,7 @@ class House:
             questions(words, count, begin=START + minute * MINUTE, seconds=60 * minutes, seed=seed)
         ):
             fared = {"retrieved": [{"similarity": 0.6 + place % 20 / 100}], "usage": {"costMicroUsd": 10 + place % 7}}
-            query_id = uuid5(NAMESPACE_URL, f"{self.tenant} {minute} {place}")
+            query_id = uuid5(NAMESPACE_URL, f"{self.tenant} {words[0]} {minute} {place}")
             message = answer(self.tenant, text, at=at, query_id=query_id, **(fared | changes))
             ids.append(message.query.query_id)
             deliveries.append(arrived(message, trace=TRACE.format(place + 1)))
