@@ -117,6 +117,15 @@ def test_an_uncalibrated_judge_never_decides() -> None:
     assert not judged(Findings(reports={"own_words": [only]})).passed
 
 
+def test_a_couple_of_pairs_by_chance_do_not_refuse_it_and_a_likely_fall_does() -> None:
+    """24 pairs, of which two were lost and one was won: −4 points, or −17 at the same width."""
+    chance = line("grounded", 0.40, 0.30, reach=0.25, pairs=24)
+    assert judged(with_served([*[one for one in served() if one.measure != "grounded"], chance])).passed
+    likely = line("grounded", 0.40, 0.28, reach=0.15, pairs=24)
+    report = judged(with_served([*[one for one in served() if one.measure != "grounded"], likely]))
+    assert "the chance that it is worse is 94 %, and 80 % refuse" in refusal(report)
+
+
 def test_a_calibrated_judge_does() -> None:
     assert refused_by(with_own([*own(), line("judge:fair", 0.9, 0.6)])) == {"judge:fair"}
 

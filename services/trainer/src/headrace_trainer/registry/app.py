@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
@@ -29,7 +30,14 @@ from headrace_trainer.registry.shelf import Shelf
 from headrace_trainer.registry.tracing import Tracer
 from headrace_trainer.registry.weights import FsspecWeights
 from headrace_trainer.running.ports import Loop, Registry
-from headrace_trainer.settings import Settings
+
+
+class Told(Protocol):
+    """What of the settings the registry needs."""
+
+    @property
+    def gate(self) -> Path | None:
+        """The gate's rules; None takes those that are shipped."""
 
 
 class OpenRegistry(Registry, Protocol):
@@ -52,7 +60,7 @@ async def open_registry(
     bus: Bus,
     ledger: Ledger,
     loop: Loop,
-    settings: Settings,
+    settings: Told,
     *,
     feedback: grpc.aio.Channel,
     inference: grpc.aio.Channel,

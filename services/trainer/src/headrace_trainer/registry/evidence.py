@@ -36,10 +36,10 @@ MOST_FAILED = 0.1
 MOST_SLOW = 0.5
 #: "Slow" is slower than this quantile of the champion's last answers, of which so many are needed and looked at.
 SLOW_QUANTILE = 0.95
-SLOW_LEAST = 20
+SLOW_LEAST = 10
 SLOW_LAST = 500
 #: It is taken anew after so many more of them.
-SLOW_EVERY = 10
+SLOW_EVERY = 5
 #: A quantile of few answers is rough: what is hardly above it is not slow.
 SLOW_SLACK = 1.1
 #: More answers of either side than these are not looked at: by then it is decided, or the time limit will.

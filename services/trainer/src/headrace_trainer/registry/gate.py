@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -124,23 +125,34 @@ def _silent(name: str, rule: ShareRule) -> GateLine:
 
 def _held(name: str, rule: ShareRule, line: Line, *, allowed: float) -> GateLine:
     sign = 1 if rule.better == "higher" else -1
-    worse_by = -sign * line.difference
-    is_proven = sign * (line.high if sign > 0 else line.low) < 0
-    passed = worse_by <= allowed + 1e-9 and not is_proven
-    words = _told(rule.says, line, sign, allowed=allowed, proven=is_proven)
+    passed, words = _weighed(rule.says, line, sign, allowed=allowed, sure=rule.sure)
     return GateLine(name, line.kind, line.b, line.a, line.low, line.high, allowed, passed, words)
 
 
-def _told(says: str, line: Line, sign: int, *, allowed: float, proven: bool) -> str:
-    """ "Answers that …, by grounded, on how-to questions fell by 12.0 points (95 % interval −20.1 to −4.2, 88 pairs);
-    5.0 are allowed."."""
+def _weighed(says: str, line: Line, sign: int, *, allowed: float, sure: float) -> tuple[bool, str]:
+    """Whether a line holds, and "Answers that …, by grounded, on how-to questions fell by 12.0 points (95 % interval
+    −20.1 to −4.2, 88 pairs); 5.0 points down are allowed."."""
+    likely, worse_by = _likely_worse(line, sign), -sign * line.difference
+    is_proven = sign * (line.high if sign > 0 else line.low) < 0
+    passed = not is_proven and (worse_by <= allowed + 1e-9 or likely < sure)
     change = line.difference
     verb = "did not change" if abs(change) < 5e-4 else f"{'rose' if change > 0 else 'fell'} by {_points(abs(change))}"
     on = f" on {line.kind} questions" if line.kind else ""
-    sure = f"95 % interval {_signed(line.low)} to {_signed(line.high)}, {line.pairs} pairs"
+    shown = f"95 % interval {_signed(line.low)} to {_signed(line.high)}, {line.pairs} pairs"
     end = f"{_points(allowed)} {'down' if sign > 0 else 'up'} are allowed"
-    shown = "; that it is worse is proven" if proven else ""
-    return f"{_capital(says)} ({line.measure}){on} {verb} ({sure}); {end}{shown}."
+    if is_proven:
+        end += "; that it is worse is proven"
+    elif worse_by > allowed:
+        end += f"; the chance that it is worse is {100 * likely:.0f} %, and {100 * sure:.0f} % refuse"
+    return passed, f"{_capital(says)} ({line.measure}){on} {verb} ({shown}); {end}."
+
+
+def _likely_worse(line: Line, sign: int) -> float:
+    """How likely the difference is on the wrong side, going by the interval as a normal one's."""
+    error = (line.high - line.low) / (2 * 1.96)
+    if error <= 0:
+        return float(sign * line.difference < 0)
+    return 0.5 * (1 + math.erf(-sign * line.difference / error / math.sqrt(2)))
 
 
 def _judges(rule: JudgeRule, lines: Sequence[Line]) -> Iterator[GateLine]:
@@ -154,8 +166,7 @@ def _judged(rule: JudgeRule, line: Line) -> GateLine:
     if line.pairs < rule.least_pairs:
         words = f"{line.measure}: {line.pairs} pairs are too few; {rule.least_pairs} are asked for."
         return GateLine(line.measure, "", line.b, line.a, line.low, line.high, rule.falls_by, False, words)
-    passed = line.difference >= -rule.falls_by - 1e-9 and line.high >= 0
-    words = _told("a calibrated judge's labels", line, 1, allowed=rule.falls_by, proven=line.high < 0)
+    passed, words = _weighed("a calibrated judge's labels", line, 1, allowed=rule.falls_by, sure=rule.sure)
     return GateLine(line.measure, "", line.b, line.a, line.low, line.high, rule.falls_by, passed, words)
 
 
@@ -170,27 +181,26 @@ def _ratio(name: str, rule: RatioRule, found: Findings) -> Iterator[GateLine]:
         words = f"{_capital(rule.says)} was not measured; the rule does not hold by silence."
         yield GateLine(name, "", 0.0, 0.0, 0.0, 0.0, rule.times, False, words)
         return
-    ours, theirs = pair
+    ours, theirs, is_chance = pair
     times = ours / theirs
     words = (
         f"{_capital(rule.says)} is {times:.2f} times {'the base' if rule.measure != 'latency' else 'the champion'}'s"
         f" ({_number(ours)} against {_number(theirs)}); {rule.times:g} times is allowed."
     )
-    yield GateLine(name, "", ours, theirs, 0.0, 0.0, rule.times, times <= rule.times + 1e-9, words)
+    yield GateLine(name, "", ours, theirs, 0.0, 0.0, rule.times, times <= rule.times + 1e-9 or is_chance, words)
 
 
-def _numbers(rule: RatioRule, found: Findings) -> tuple[float, float] | None:
-    """The candidate's number and what it is held against; None where either was not measured."""
-    ours, theirs = 0.0, 0.0
-    match rule.measure:
-        case "held_out_loss":
-            ours, theirs = found.losses.model, found.losses.base
-        case "latency":
-            for line in found.reports.get("as_served", ()):
-                if line.measure == "latency" and not line.kind and line.pairs >= rule.least_pairs:
-                    ours, theirs = line.b, line.a
-    # A loss or a time that is no number passes no comparison, and is never taken for a small one.
-    return (ours, theirs) if ours > 0 and theirs > 0 else None
+def _numbers(rule: RatioRule, found: Findings) -> tuple[float, float, bool] | None:
+    """The candidate's number, what it is held against, and whether chance alone may have made the difference; None
+    where either was not measured."""
+    ours, theirs, is_chance = found.losses.model, found.losses.base, False
+    if rule.measure == "latency":
+        ours, theirs = 0.0, 0.0
+        for line in found.reports.get("as_served", ()):
+            if line.measure == "latency" and not line.kind and line.pairs >= rule.least_pairs:
+                ours, theirs, is_chance = line.b, line.a, line.low <= 0
+    # What is no number passes no comparison, and is never taken for a small one.
+    return (ours, theirs, is_chance) if ours > 0 and theirs > 0 else None
 
 
 def _size(rule: SizeRule, size: int) -> GateLine:

@@ -25,8 +25,9 @@ class Strict(BaseModel):
 class ShareRule(Strict):
     """A measure of a report, from 0 to 1, that may not fall (or rise, where lower is better).
 
-    falls_by: so far the candidate's estimate may lie on the wrong side of the champion's. It also fails where the whole
-    interval does. by_kind: the same of each kind with enough pairs.
+    falls_by: so far the candidate's estimate may lie on the wrong side of the champion's. What lies further fails where
+    it is as likely as `sure` that it is worse at all. It also fails where the whole interval lies there. by_kind: how
+    far it may on each kind with enough pairs.
     """
 
     measures: tuple[str, ...] = Field(min_length=1)
@@ -34,6 +35,7 @@ class ShareRule(Strict):
     falls_by: float = Field(ge=0, le=1)
     better: Literal["higher", "lower"] = "higher"
     by_kind: float | None = Field(None, ge=0, le=1)
+    sure: float = Field(0.8, ge=0.5, lt=1)
     least_pairs: int = Field(20, ge=1)
     needed: Literal["one", "none"] = "none"
     says: str
@@ -66,6 +68,7 @@ class JudgeRule(Strict):
     """Judges count where their calibration lets them decide; the others are told, and decide nothing."""
 
     falls_by: float = Field(ge=0, le=1)
+    sure: float = Field(0.8, ge=0.5, lt=1)
     least_pairs: int = Field(20, ge=1)
 
 
