@@ -26,6 +26,7 @@ from headrace_embedded.demo.loop.environment import ENVIRONMENT
 from headrace_embedded.demo.loop.memory import Memory
 from headrace_embedded.demo.loop.stage import Facts, Stage, Take
 from headrace_embedded.errors import NotReady
+from headrace_trainer.settings import Settings as TrainerSettings
 
 KNOWN = next(question for question in sql_guide.traffic() if question.id == "having-filter")
 
@@ -56,10 +57,10 @@ def test_every_step_that_is_planned_is_taken(tmp_path: Path) -> None:
     assert ["up", *taking.takes(tmp_path)] == [step.name for step in plan.STEPS]
 
 
-def test_what_the_drift_monitor_is_told_are_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {name.removeprefix("HEADRACE_DRIFT_").lower() for name in ENVIRONMENT}
-    assert names <= DriftSettings.model_fields.keys()
+def test_what_the_services_are_told_are_settings_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
+        _, service, setting = name.lower().split("_", 2)
+        assert setting in {"drift": DriftSettings, "trainer": TrainerSettings}[service].model_fields
         monkeypatch.setenv(name, value)
     told = DriftSettings(database="postgresql://nobody@nowhere/none").plan()  # type: ignore[call-arg]
     assert told.rules.minimum_queries <= told.windows.queries <= min(steps.BASELINE, len(sql_guide.traffic()))
@@ -83,7 +84,7 @@ def test_the_loop_learns_from_what_was_approved_since_the_questions_turned() -> 
 def a_stage(known: Memory, said: list[str]) -> Stage:
     """One without services, for steps that need none."""
     say = said.append
-    return Stage(None, None, None, known, say=say, bar=None, now=None)  # type: ignore[arg-type]
+    return Stage(None, None, known, say=say, bar=None, now=None)  # type: ignore[arg-type]
 
 
 def counting(taken: list[str]) -> dict[str, Take]:

@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrace_client.calls import Channels
 from headrace_client.cli.console import say, say_json, say_table
 from headrace_client.client import Client
-from headrace_client.credentials import find_credentials
 from headrace_client.endpoints import Endpoints, read_endpoints
 
 from headrace_embedded import state
@@ -23,7 +21,6 @@ from headrace_embedded.cli import up
 from headrace_embedded.cli.running import DONE, FAILED
 from headrace_embedded.cli.telling import bar, headline
 from headrace_embedded.demo.loop import plan, words
-from headrace_embedded.demo.loop.calls import Calls
 from headrace_embedded.demo.loop.environment import ENVIRONMENT
 from headrace_embedded.demo.loop.memory import Memory, recall, remember
 from headrace_embedded.demo.loop.stage import Stage
@@ -70,13 +67,9 @@ def _taken(home: Path, memory: Memory) -> tuple[Memory, list[int]]:
 
 
 async def _tour(endpoints: Endpoints, home: Path, memory: Memory) -> Memory:
-    channels = Channels(endpoints, find_credentials(os.environ, endpoints))
-    try:
-        async with Client.connect(endpoints) as client:
-            stage = Stage(client, Calls(channels), endpoints, memory, say=say, bar=bar, now=lambda: datetime.now(UTC))
-            return await take_all(stage, home, headline=headline, clock=time.monotonic, by_name=takes(home))
-    finally:
-        await channels.close()
+    async with Client.connect(endpoints) as client:
+        stage = Stage(client, endpoints, memory, say=say, bar=bar, now=lambda: datetime.now(UTC))
+        return await take_all(stage, home, headline=headline, clock=time.monotonic, by_name=takes(home))
 
 
 def _sum_up(facts: Mapping[str, Any], took: Mapping[str, float]) -> None:

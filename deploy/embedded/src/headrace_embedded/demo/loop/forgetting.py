@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headrace.privacy.v1.erasure_pb2 import Erasure, ErasureScope
 from headrace.training.v1.models_pb2 import MODEL_STATE_RETIRED
-from headrace.training.v1.service_pb2 import TraceLineageResponse
+from headrace.training.v1.service_pb2 import TraceLineageRequest, TraceLineageResponse
 from headrace.training.v1.training_pb2 import CAUSE_ERASURE, TrainingRun
 from headrace_client.cli.trace import fetch_trace, to_waterfall
 from headrace_client.errors import NotFound
@@ -18,7 +18,7 @@ from headrace_client.waterfall import waterfall
 
 from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.loop import rules, words
-from headrace_embedded.demo.loop.learning import carry, follow
+from headrace_embedded.demo.loop.learning import carry, follow, model_of
 from headrace_embedded.demo.loop.stage import Facts, Stage
 from headrace_embedded.demo.loop.steps import erased, put_rules
 from headrace_embedded.demo.tour import ERASURE_S, WIDTH
@@ -33,7 +33,7 @@ DRAWN = 80
 async def erasure(stage: Stage) -> Facts:
     """Erases the user: their rows go, the models that learned from them are found, and the receipt is signed."""
     subject = erased(stage)
-    stage.say(*_lineage_lines(await stage.calls.lineage(subject)))
+    stage.say(*_lineage_lines(await stage.client.lineage(TraceLineageRequest(tenant=TENANT, subject=subject))))
     # Nothing more is expected for this cause: it need not wait.
     await put_rules(stage, debounce_seconds=rules.SOONEST)
     began = stage.now()
@@ -86,7 +86,7 @@ async def _caused(stage: Stage, erasure_id: str) -> TrainingRun:
     """The run that the erasure started."""
     end = asyncio.get_running_loop().time() + CAUSE_S
     while asyncio.get_running_loop().time() < end:
-        for run in await stage.calls.runs():
+        for run in await stage.client.trainings(tenant=TENANT):
             if CAUSE_ERASURE in run.causes and f"erasure {erasure_id}" in run.because:
                 return run
         await asyncio.sleep(0.5)
@@ -106,7 +106,7 @@ async def _retired(stage: Stage, erasure_id: str) -> Erasure:
 
 async def trace(stage: Stage) -> Facts:
     """Draws the one trace, from the first drifting query to the first answer of the model that it led to."""
-    model = await stage.calls.model(stage.known("training", "model"))
+    model = await model_of(stage, stage.known("training", "model"))
     if model.state != MODEL_STATE_RETIRED:
         stage.say(f"{model.model} still stands, though it was to be retired.")
     try:

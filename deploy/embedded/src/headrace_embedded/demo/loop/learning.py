@@ -12,7 +12,13 @@ from headrace.feedback.v1.runs_pb2 import RUN_STATE_DONE as ASKED
 from headrace.feedback.v1.runs_pb2 import Run
 from headrace.inference.v1.routes_pb2 import VariantReference
 from headrace.training.v1.models_pb2 import MODEL_STATE_CANARY, MODEL_STATE_CANDIDATE, MODEL_STATE_LIVE, Model
-from headrace.training.v1.training_pb2 import RUN_STATE_DONE, RUN_STATE_REFUSED, TrainingRun
+from headrace.training.v1.training_pb2 import (
+    RUN_STATE_CANCELLED,
+    RUN_STATE_DONE,
+    RUN_STATE_FAILED,
+    RUN_STATE_REFUSED,
+    TrainingRun,
+)
 from headrace_client.cli.report_plots import write_plot
 from headrace_client.errors import TimedOut
 
@@ -20,7 +26,7 @@ from headrace_embedded.demo import contest, sql_guide
 from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.loop import asking, words
 from headrace_embedded.demo.loop.stage import Facts, Stage
-from headrace_embedded.demo.loop.steps import champion
+from headrace_embedded.demo.loop.steps import ask_for_a_model, champion
 from headrace_embedded.errors import NotReady
 
 #: Seconds that a run may take from its cause to its end, that a canary may take, and between two looks at it.
@@ -32,16 +38,24 @@ MEASURES = ("key_facts", "token_f1", "rouge_l", "refusal")
 
 
 async def training(stage: Stage) -> Facts:
-    """Follows the run that the steward's change started."""
-    run = await follow(stage, stage.known("refresh", "run"))
+    """Follows the run that the steward's change started; where that could not go on, another."""
+    run_id = stage.known("refresh", "run")
+    if (await stage.client.get_training(run_id, tenant=TENANT)).state in (RUN_STATE_FAILED, RUN_STATE_CANCELLED):
+        run_id = (await ask_for_a_model(stage)).run_id
+    run = await follow(stage, run_id)
     return {"model": run.model, "compute": run.compute_seconds, "held_out_loss": run.held_out_loss}
+
+
+async def model_of(stage: Stage, name: str) -> Model:
+    """A model as it stands."""
+    return (await stage.client.model(name, tenant=TENANT)).model
 
 
 async def follow(stage: Stage, run_id: str) -> TrainingRun:
     """Sees a run to its end and tells how it goes. Raises NotReady for one that made no model."""
     run, said = TrainingRun(run_id=run_id), ""
     try:
-        async for run in stage.calls.follow(run_id, timeout=RUN_S):
+        async for run in stage.client.follow_training(run_id, tenant=TENANT, timeout=RUN_S):
             if (line := words.progress_line(run)) not in ("", said):
                 said = line
                 stage.say(line)
@@ -51,7 +65,7 @@ async def follow(stage: Stage, run_id: str) -> TrainingRun:
         ) from error
     stage.say(*words.run_lines(run))
     if run.model:
-        model = await stage.calls.model(run.model)
+        model = await model_of(stage, run.model)
         stage.say(*words.gate_lines(model.gate), words.memorisation_line(model.memorisation))
     if run.state != RUN_STATE_DONE:
         raise NotReady(_why(run))
@@ -63,7 +77,7 @@ def _why(run: TrainingRun) -> str:
         return f"The gate refused {run.model}; the champion goes on answering. What it found is above."
     return (
         f"Run {run.run_id} ended as {words.state(run)}: {run.failure or 'without a reason'}. "
-        f"headrace train show {run.run_id} tells more; headrace demo loop --anew begins again."
+        f"headrace train show {run.run_id} tells more; headrace demo loop asks for another."
     )
 
 
@@ -81,7 +95,7 @@ async def carry(stage: Stage, name: str, *, occasion: str) -> Model:
     """Asks, batch after batch, until a model is live. Raises NotReady for one that was rolled back."""
     end = asyncio.get_running_loop().time() + CANARY_S
     number = 0
-    while (model := await stage.calls.model(name)).state in (MODEL_STATE_CANDIDATE, MODEL_STATE_CANARY):
+    while (model := await model_of(stage, name)).state in (MODEL_STATE_CANDIDATE, MODEL_STATE_CANARY):
         if asyncio.get_running_loop().time() > end:
             raise NotReady(f"{name} proved nothing in {CANARY_S:.0f} s: headrace models show {name}")
         if model.state == MODEL_STATE_CANDIDATE:

@@ -12,7 +12,6 @@ from headrace_client.client import Client
 from headrace_client.endpoints import Endpoints
 
 from headrace_embedded.demo.loop.asking import Advance
-from headrace_embedded.demo.loop.calls import Calls
 from headrace_embedded.demo.loop.memory import Memory
 
 Say = Callable[..., None]
@@ -26,7 +25,6 @@ class Stage:
     """The services, what is known by now, and how it is told."""
 
     client: Client
-    calls: Calls
     endpoints: Endpoints
     memory: Memory
     say: Say

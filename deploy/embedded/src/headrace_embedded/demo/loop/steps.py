@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from headrace.drift.v1.drift_pb2 import Alert
+from headrace.drift.v1.drift_pb2 import ALERT_STATE_OPEN, Alert
 from headrace.inference.v1.routes_pb2 import Arm, Route, VariantReference
+from headrace.training.v1.service_pb2 import StartTrainingRequest
 from headrace.training.v1.training_pb2 import (
     CAUSE_STEWARD,
     RUN_STATE_GATING,
@@ -50,7 +51,8 @@ def erased(stage: Stage) -> str:
 async def put_rules(stage: Stage, *, debounce_seconds: int) -> None:
     """Tells the loop what to learn from, once the questions have turned."""
     since = datetime.fromisoformat(stage.known("shift", "began"))
-    await stage.calls.put_rules(rules.loop_rules(champion(stage), debounce_seconds=debounce_seconds, since=since))
+    told = rules.loop_rules(champion(stage), debounce_seconds=debounce_seconds, since=since)
+    await stage.client.put_loop_rules(told, tenant=TENANT)
 
 
 async def prepare(stage: Stage) -> Facts:
@@ -63,7 +65,8 @@ async def prepare(stage: Stage) -> Facts:
     variant = await contest.put_variant(stage.client, CHAMPION, passages=PASSAGES)
     route = Route(kind="*", arms=[Arm(variant=variant, weight=1)], reason="Who answers before the tour of the loop")
     await stage.client.put_route(route, tenant=TENANT)
-    stored = await stage.calls.put_rules(rules.loop_rules(variant, debounce_seconds=rules.SOONEST))
+    told = rules.loop_rules(variant, debounce_seconds=rules.SOONEST)
+    stored = await stage.client.put_loop_rules(told, tenant=TENANT)
     stage.say(
         f"{variant.name}@{variant.version} answers. A canary gets {stored.canary_share:.0%} of the questions, and is "
         f"promoted by itself once it is proven not worse by {stored.canary_margin:.0%}.",
@@ -79,9 +82,10 @@ async def _clear(stage: Stage) -> None:
         left = []
     for name in left:
         await stage.client.delete_document(name, tenant=TENANT, source=sql_guide.SOURCE)
-    while live := (await stage.calls.loop()).live:
+    while live := (await stage.client.get_loop(tenant=TENANT)).live:
         stage.say(f"{live} answered since an earlier tour; it is taken back.")
-        if await stage.calls.roll_back(live, reason="The tour of the loop begins anew") == live:
+        back = await stage.client.roll_back_model(live, tenant=TENANT, reason="The tour of the loop begins anew")
+        if back.live == live:
             raise NotReady(f"{live} could not be taken back: see headrace models show {live}")
 
 
@@ -92,7 +96,7 @@ async def baseline(stage: Stage) -> Facts:
     ended = stage.now()
     for pause in (1, 2, 4, 8, 16, 16):
         try:
-            set_ = await stage.calls.set_baseline(began, ended)
+            set_ = await stage.client.set_drift_baseline(tenant=TENANT, since=began, until=ended)
         except (Refused, Unavailable, Overloaded) as error:
             reason = str(error)
             await asyncio.sleep(pause)
@@ -116,17 +120,21 @@ async def shift(stage: Stage) -> Facts:
 
 async def drift(stage: Stage) -> Facts:
     """Waits for the alert, and tells it."""
-    before = {alert.alert_id for alert in await stage.calls.open_alerts() if _until(alert) < _shifted(stage)}
+    before = {alert.alert_id for alert in await _open_alerts(stage) if _until(alert) < _shifted(stage)}
     end = asyncio.get_running_loop().time() + ALERT_S
     while asyncio.get_running_loop().time() < end:
-        found = [alert for alert in await stage.calls.open_alerts() if alert.alert_id not in before]
+        found = [alert for alert in await _open_alerts(stage) if alert.alert_id not in before]
         if found:
-            alert = await stage.calls.alert(max(found, key=_weight).alert_id)
+            alert = await stage.client.drift_alert(max(found, key=_weight).alert_id, tenant=TENANT)
             stage.say(*words.alert_lines(alert))
             waited = alert.opened_at.ToDatetime().timestamp() - stage.now().timestamp()
             return {"alert": alert.alert_id, "opened": alert.opened_at.ToJsonString(), "waited": round(-waited, 1)}
         await asyncio.sleep(1.0)
     raise NotReady(f"no alert within {ALERT_S:.0f} s: headrace drift report shows what was measured")
+
+
+async def _open_alerts(stage: Stage) -> Sequence[Alert]:
+    return await stage.client.drift_alerts(tenant=TENANT, state=ALERT_STATE_OPEN)
 
 
 def _until(alert: Alert) -> str:
@@ -144,7 +152,7 @@ def _weight(alert: Alert) -> tuple[int, int]:
 
 async def refresh(stage: Stage) -> Facts:
     """The steward finds what is missing on their shelf, puts it, and asks for a model that knows it."""
-    alert = await stage.calls.alert(stage.known("drift", "alert"))
+    alert = await stage.client.drift_alert(stage.known("drift", "alert"), tenant=TENANT)
     shelf = sql_guide.guide()
     examples = [await _question(stage, query_id) for query_id in alert.explanation.query_ids]
     named = words.named_documents(examples, shelf)
@@ -158,7 +166,7 @@ async def refresh(stage: Stage) -> Facts:
     began = stage.now()
     with stage.bar("Documents", len(shelf)) as advance:
         outcomes = await tour.put_documents(stage.client, shelf, advance, source=sql_guide.SOURCE)
-    run = await _asked_for(stage) or await stage.calls.refresh([f"{sql_guide.SOURCE}/{topic.name}" for topic in shelf])
+    run = await _asked_for(stage) or await ask_for_a_model(stage)
     stage.say(
         f"{len(shelf)} documents are in the index, {outcomes['chunks']} chunks. Run {run.run_id[:8]} waits {waits} s "
         "for what users ask meanwhile."
@@ -173,8 +181,15 @@ async def _question(stage: Stage, query_id: str) -> str:
 
 async def _asked_for(stage: Stage) -> TrainingRun | None:
     """The run that was asked for already, when the tour was left just then."""
-    runs = await stage.calls.runs()
+    runs = await stage.client.trainings(tenant=TENANT)
     return next((run for run in runs if CAUSE_STEWARD in run.causes and run.state in UNDER_WAY), None)
+
+
+async def ask_for_a_model(stage: Stage) -> TrainingRun:
+    """Asks for what `headrace documents put --refresh` asks for."""
+    changed = [f"document {sql_guide.SOURCE}/{topic.name}" for topic in sql_guide.guide()]
+    request = StartTrainingRequest(tenant=TENANT, cause=CAUSE_STEWARD, because=changed)
+    return (await stage.client.start_training(request)).run
 
 
 async def again(stage: Stage) -> Facts:
