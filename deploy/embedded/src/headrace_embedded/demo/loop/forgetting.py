@@ -13,7 +13,7 @@ from headrace.training.v1.service_pb2 import TraceLineageRequest, TraceLineageRe
 from headrace.training.v1.training_pb2 import CAUSE_ERASURE, TrainingRun
 from headrace_client.cli.trace import fetch_trace, to_waterfall
 from headrace_client.errors import NotFound
-from headrace_client.receipts import Forged, read_keys, verify_receipt
+from headrace_client.receipts import Forged, read_keys, verify_completion, verify_receipt
 from headrace_client.waterfall import waterfall
 
 from headrace_embedded.demo.corpus import TENANT
@@ -53,7 +53,7 @@ async def relearning(stage: Stage) -> Facts:
     await carry(stage, run.model, occasion="relearning")
     found = await _retired(stage, erasure_id)
     stage.say(*words.reached_lines(found.models))
-    _verified(stage, found.completion)
+    _completed(stage, found)
     took = (stage.now() - datetime.fromisoformat(stage.known("erasure", "began"))).total_seconds()
     stage.say(f"The completion of the receipt is signed too. From the request to that: {words.duration(took)}.")
     return {"model": run.model, "seconds": round(took, 1)}
@@ -77,9 +77,20 @@ async def _erase(stage: Stage, subject: str) -> Erasure:
 
 def _verified(stage: Stage, receipt: str) -> dict[str, str]:
     try:
-        return verify_receipt(receipt, read_keys(Path(stage.endpoints.keys) / "identities.json"))
+        return verify_receipt(receipt, _keys(stage))
     except Forged as error:
         raise NotReady(f"the receipt cannot be believed: {error}") from error
+
+
+def _completed(stage: Stage, found: Erasure) -> None:
+    try:
+        verify_completion(found.completion, found.receipt, _keys(stage))
+    except Forged as error:
+        raise NotReady(f"the receipt's completion cannot be believed: {error}") from error
+
+
+def _keys(stage: Stage) -> str:
+    return read_keys(Path(stage.endpoints.keys) / "identities.json")
 
 
 async def _caused(stage: Stage, erasure_id: str) -> TrainingRun:
