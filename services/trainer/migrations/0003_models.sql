@@ -73,6 +73,8 @@ BEGIN
     END LOOP;
 END $$;
 
+CREATE POLICY up_to_tier_2 ON models AS RESTRICTIVE TO {service_role} USING (tier <= 3);
+
 ALTER TABLE model_turns ENABLE ROW LEVEL SECURITY;
 ALTER TABLE model_turns FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_the_service ON model_turns TO {service_role} USING (true);
