@@ -33,10 +33,18 @@ from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.feedback.v1.reviews_pb2 import SAMPLING_REASON_THUMB_DOWN, SamplingRule
 from headrace.feedback.v1.rubrics_pb2 import Criterion, Rubric
 from headrace.feedback.v1.runs_pb2 import QueryFilter, RunArm, StartRunRequest
-from headrace.privacy.v1.privacy_pb2 import PURPOSE_EVALUATE, Purpose
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_EVALUATE, PURPOSE_TRAIN, Purpose
 from headrace.query.v1.answer_pb2 import Versioned
 from headrace.query.v1.query_pb2 import TRIAL_SETTING_ZERO_SHOT
 from headrace.query.v1.service_pb2 import QUERY_STATE_ERASED
+from headrace.training.v1.service_pb2 import LoopRules, StartTrainingRequest
+from headrace.training.v1.training_pb2 import (
+    CAUSE_PERSON,
+    RUN_STATE_CANCELLED,
+    RUN_STATE_FAILED,
+    TARGET_GENERATOR,
+    Recipe,
+)
 from headrace_client import Client
 from headrace_client.credentials import find_credentials
 from headrace_client.errors import NotFound, Refused
@@ -280,6 +288,8 @@ async def test_a_source_is_erased_whole_and_may_be_filled_anew(trial: Trial, put
         assert {chunk.reference.document_id for chunk in found.chunks} == {fresh.document_id}
 
 
+#: How long a tiny run may take on a busy machine, and how long a condemned model may go on answering, in seconds.
+TRAINING_SECONDS, ERASURE_SECONDS = 800.0, 5
 PRODUCT = f"erasing-{uuid.uuid4().hex[:8]}"
 #: What was made of an answer, by the stores of a receipt.
 MADE_OF_IT = {
@@ -385,6 +395,77 @@ async def test_what_was_made_of_an_answer_goes_with_it(trial: Trial, put_topics:
             assert (await built(trial)).rows == 1
         assert await until_nowhere(trial.home, [person.asked]) == []
         await client.interaction(tenant=TENANT, query_id=other.query_id)
+
+
+async def trained(trial: Trial, dataset_id: str) -> str:
+    """A model that learned from a snapshot, by name; whether the gate lets it through does not matter here."""
+    recipe = Recipe(epochs=1, context=256, tokens_a_step=512, rank=4)
+    request = StartTrainingRequest(
+        tenant=TENANT, target=TARGET_GENERATOR, dataset=dataset_id, recipe=recipe, cause=CAUSE_PERSON
+    )
+    async with speaking_as(trial, "developer") as developer:
+        await developer.put_loop_rules(LoopRules(erasure_seconds=ERASURE_SECONDS), tenant=TENANT)
+        run = (await developer.start_training(request)).run
+        async with asyncio.timeout(TRAINING_SECONDS):
+            while not run.model:
+                assert run.state not in (RUN_STATE_FAILED, RUN_STATE_CANCELLED), run.failure
+                await asyncio.sleep(1.0)
+                run = await developer.get_training(run.run_id, tenant=TENANT)
+    return run.model
+
+
+async def until_completed(trial: Trial, erasure_id: str) -> dict[str, Any]:
+    """The erasure as `headrace erase show` has it once its completion is signed."""
+    end = time.monotonic() + ERASURE_SECONDS + 60
+    while True:
+        shown = await asyncio.to_thread(headrace, trial, "erase", "show", erasure_id, "--json")
+        erasure: dict[str, Any] = json.loads(shown.stdout)
+        if erasure["completion"]:
+            return erasure
+        assert time.monotonic() < end, erasure["models"]
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+async def test_a_model_that_learned_from_it_goes_and_the_receipt_is_completed(trial: Trial, put_topics: Any) -> None:
+    person = Person()
+    async with Client.connect(trial.endpoints) as client:
+        await put_topics(client)
+        for topic, subject, query_id in (
+            ("nonlocal", person.subject, person.query_id),
+            ("pass", "somebody", str(uuid.uuid4())),
+            ("del", "somebody", str(uuid.uuid4())),
+        ):
+            await client.answer(
+                f"What does the {topic} statement do?",
+                tenant=TENANT,
+                product=PRODUCT,
+                query_id=query_id,
+                subject=subject,
+                declared_tier=1,
+            )
+            await until_logged(client, query_id)
+    model = await trained(trial, (await built(trial, PURPOSE_TRAIN)).dataset_id)
+    assert weights_of(trial, model), "its weights are there"
+    words = ("erase", "--tenant", TENANT, "--subject", person.subject, "--yes", "--json")
+    done = await asyncio.to_thread(headrace, trial, *words)
+    assert done.returncode == 0, done.stderr
+    receipt = claims_of(json.loads(done.stdout))
+    assert [reached["model"] for reached in receipt["to_retrain"]] == [model]
+    erasure = await until_completed(trial, receipt["erasure_id"])
+    assert [(one["model"], one["replaced_by"]) for one in erasure["models"]] == [(model, "base")]
+    assert weights_of(trial, model) == []
+    check_receipt(trial, erasure)
+    audit = await asyncio.to_thread(headrace, trial, "audit", "show", "--last", "0")
+    for told in (f"condemned model {model}", f"deleted the weights of model {model}", "no model that learned from it"):
+        assert told in audit.stdout
+
+
+def weights_of(trial: Trial, model: str) -> list[Path]:
+    """The files of a model's weights, wherever they lie."""
+    version = model.partition("@")[2]
+    return [path for path in trial.home.rglob("*.safetensors") if version in str(path.parent)]
 
 
 async def test_what_was_never_there_is_an_error(trial: Trial) -> None:
