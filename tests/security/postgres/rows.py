@@ -15,6 +15,7 @@ _VALUES = {
     "boolean": "true",
     "timestamp with time zone": "now()",
     "bytea": "decode(repeat('00', 32), 'hex')",
+    "date": "current_date",
     "jsonb": "'{}'",
     "text[]": "'{}'",
     "bytea[]": "'{}'",
