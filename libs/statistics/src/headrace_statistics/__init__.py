@@ -10,8 +10,10 @@
     cohens_kappa(experts, judge), krippendorffs_alpha(items, …)   agreement beyond chance
     answers_for_proportions(.6, .7)                               how many answers to plan for
 
-Two more have doors of their own: `headrace_statistics.judging` (votes of a judge with positions swapped, position bias,
-length-controlled win rate) and `headrace_statistics.sequential` (contrasts that may be looked at after every answer).
+More have doors of their own: `headrace_statistics.judging` (votes of a judge with positions swapped, position bias,
+length-controlled win rate), `headrace_statistics.sequential` (contrasts that may be looked at after every answer), and
+what tells whether two samples are of one source: `clustered` (tests over groups of what hangs together), `distances`,
+`effects`, `multiplicity` (many tests, many looks).
 
 All differences are of B less A. Everything is a pure function; what draws at random takes a seed. Formulas and their
 sources: docs/explanation/statistics.md.

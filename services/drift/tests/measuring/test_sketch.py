@@ -168,6 +168,16 @@ def test_vectors_of_two_lengths_are_refused() -> None:
         Sketch.merged([sketch, sketch_of([Observation("b", 1, Tier.PUBLIC, vector=np.ones(16, np.float32))])])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 1e300])
+def test_any_number_can_be_counted(value: float) -> None:
+    answer = Answer(True, False, value, nearest=value)
+    sketch = sketch_of([Observation("a", 1, Tier.PUBLIC, "", READER.read("why"), answer, scores=(Score("e", value),))])
+    assert Sketch.from_bytes(sketch.to_bytes()) == sketch
+    with pytest.raises(Incompatible, match="numbers alone"):
+        sketch.add(Observation("b", 1, Tier.PUBLIC, vector=np.array([1.0, np.nan], np.float32)))
+    assert sketch.events == 1
+
+
 # Bytes
 
 

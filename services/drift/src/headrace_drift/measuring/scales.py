@@ -33,7 +33,7 @@ class _Logarithmic:
         """Where a value of at least 0 belongs."""
         if value < self.low:
             return 0
-        place = math.log(value / self.low) / math.log(self.high / self.low) * (layout.BINS - 1)
+        place = math.log(min(value, self.high) / self.low) / math.log(self.high / self.low) * (layout.BINS - 1)
         # The tiny addition keeps a whole number on the right side of a bin that begins with it.
         return min(layout.BINS - 1, 1 + int(place + 1e-9))
 
@@ -53,8 +53,8 @@ class _Linear:
 
     def bin(self, value: float) -> int:
         """Where a value belongs; what is beyond an end belongs to the end."""
-        place = (value - self.low) / (self.high - self.low) * layout.BINS
-        return min(layout.BINS - 1, max(0, int(place)))
+        inside = min(self.high, max(self.low, value))
+        return min(layout.BINS - 1, int((inside - self.low) / (self.high - self.low) * layout.BINS))
 
     def value(self, place: float) -> float:
         """What stands at a place between 0 and BINS."""

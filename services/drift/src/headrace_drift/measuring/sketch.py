@@ -6,6 +6,7 @@ counts are whole numbers, so sketches may be put together in any order and come 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -83,9 +84,12 @@ class Sketch:
     # Writing
 
     def add(self, observation: Observation) -> None:
-        """Takes what an event says. Raises Incompatible for a vector of another length than those before."""
+        """Takes what an event says.
+
+        Raises Incompatible for a vector of another length than those before, or not of numbers; nothing is counted then.
+        """
         if observation.vector is not None:
-            self._take_dimensions(observation.vector.size)
+            self._check_vector(observation.vector)
         self._measured = None
         parts, group = self._parts, group_of(observation.conversation)
         parts.tallies[group, Tally.EVENTS] += 1
@@ -234,12 +238,17 @@ class Sketch:
         if observation.thumb_up is not None:
             tallies[Tally.THUMBS] += 1
             tallies[Tally.THUMBS_UP] += observation.thumb_up
-        for score in observation.scores:
+        for score in (score for score in observation.scores if math.isfinite(score.value)):
             place = min(layout.SCORE_BINS - 1, max(0, int(score.value * layout.SCORE_BINS)))
             self._parts.scores.of(score.evaluator)[group, place] += 1
         if observation.vector is not None:
             tallies[Tally.VECTORS] += 1
             self._parts.waves[group] += waves.features(observation.vector)
+
+    def _check_vector(self, vector: NDArray[np.float32]) -> None:
+        if not np.isfinite(vector).all():
+            raise Incompatible("a vector is not of numbers alone")
+        self._take_dimensions(vector.size)
 
     def _take_dimensions(self, dimensions: int) -> None:
         if self._parts.dimensions not in {0, dimensions}:
