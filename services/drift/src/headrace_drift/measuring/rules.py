@@ -12,7 +12,7 @@ from headrace_drift.measuring.readings import EffectKind, Measure
 def _least() -> dict[EffectKind, float]:
     # .2 is Cohen's "small" (1988): a share of .70 that falls to .60, of .02 that rises to .06. A Cliff's delta of .147
     # is Romano and others' (2006) end of "negligible". A Cramér's V of .1 is Cohen's small w. The two distances were
-    # measured: questions on Python that turn to SQL read .21 bits and .25, two halves of the same ones 0 to .08 and .05.
+    # measured: questions on Python that turn to SQL read .21 bits and .25; two halves of the same ones, .08 and .05.
     return {"cohen_h": 0.2, "cliff_delta": 0.147, "js_bits": 0.03, "mmd": 0.1, "cramer_v": 0.1}
 
 

@@ -86,7 +86,7 @@ class Sketch:
     def add(self, observation: Observation) -> None:
         """Takes what an event says.
 
-        Raises Incompatible for a vector of another length than those before, or not of numbers; nothing is counted then.
+        Raises Incompatible for a vector of another length than those before, or not of numbers; nothing counts then.
         """
         if observation.vector is not None:
             self._check_vector(observation.vector)
