@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from headrace.access import METHODS
 
-from tests.security.calls import drifting, learning, samples
+from tests.security.calls import drifting, learning, samples, training
 from tests.security.calls.house import Outcome
 from tests.security.calls.principals import ROLES_OF_ALL, Tokens, tenants_of
 from tests.security.calls.sampling import SAMPLES, Sample, named, naming
@@ -32,7 +32,7 @@ from tests.security.calls.world import Side
 from tests.security.methods import descriptors
 
 #: Importing them is what fills the table of samples.
-_TABLES = (samples, learning, drifting)
+_TABLES = (samples, learning, drifting, training)
 
 
 class Callee(Protocol):

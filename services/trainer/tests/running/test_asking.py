@@ -126,12 +126,13 @@ async def test_drift_starts_a_run_where_one_can_help(house: House, lever: Lever,
 
 
 async def test_nothing_starts_by_itself_where_the_rules_do_not_say_so(house: House) -> None:
-    for lever in (Lever.LEVER_TUNING, Lever.LEVER_DOCUMENTS):
+    for lever in (Lever.LEVER_TUNING, Lever.LEVER_PROMPT, Lever.LEVER_UNSPECIFIED):
         await house.consumers.on_drift(delivery_of(alert(house.tenant, lever), topics.DRIFT_DETECTED))
     async with house.ledger.unit(tenant=house.tenant) as unit:
         target, cause = Target.GENERATOR, Cause.ERASURE
         assert await house.loop.add_cause(unit, house.tenant, target, cause, because=(), cause_id=uuid4()) is None
         assert await house.books_on(unit).held(house.tenant, target) == []
+    await house.consumers.on_drift(delivery_of(alert(house.tenant, Lever.LEVER_DOCUMENTS), topics.DRIFT_DETECTED))
     assert list(await house.runs()) == []
 
 

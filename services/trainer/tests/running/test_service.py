@@ -63,6 +63,7 @@ async def world(
 async def served(world: World) -> AsyncIterator[tuple[Any, Any]]:
     """One process for the tests that need no more."""
     async with world.instance() as (training, loop, _):
+        world.served = world.logs[-1].name.removeprefix("log-")
         yield training, loop
 
 
@@ -223,25 +224,21 @@ async def test_what_may_not_be_learned_is_said(world: World, served: tuple[Any, 
 
 async def test_a_stewards_word_starts_what_the_rules_allow(world: World, served: tuple[Any, Any], tenant: str) -> None:
     del served
-    async with world.instance() as (_, _, process):
-        del process
-        port = next(reversed(world.logs)).name.removeprefix("log-")
-        async with open_channel(f"127.0.0.1:{port}", ISSUER.credentials("steward", tenant=tenant)) as channel:
-            training = TrainingServiceStub(channel)
-            request = service_pb2.StartTrainingRequest(tenant=tenant, because=["document handbook/joins.md"])
-            assert await code_of(training.StartTraining(request)) is grpc.StatusCode.FAILED_PRECONDITION
-            await put_rules(world, tenant, automatic=True, base="tiny")
-            response = await training.StartTraining(request)
-            assert list(response.run.causes) == [training_pb2.CAUSE_STEWARD]
-            again = await training.StartTraining(request)
-            assert (response.created, again.created, again.run.run_id) == (True, False, response.run.run_id)
-            request.base = "tiny"
-            assert await code_of(training.StartTraining(request)) is grpc.StatusCode.INVALID_ARGUMENT
+    async with open_channel(f"127.0.0.1:{world.served}", ISSUER.credentials("steward", tenant=tenant)) as channel:
+        training = TrainingServiceStub(channel)
+        request = service_pb2.StartTrainingRequest(tenant=tenant, because=["document handbook/joins.md"])
+        assert await code_of(training.StartTraining(request)) is grpc.StatusCode.FAILED_PRECONDITION
+        await put_rules(world, tenant, automatic=True, base="tiny")
+        response = await training.StartTraining(request)
+        assert list(response.run.causes) == [training_pb2.CAUSE_STEWARD]
+        again = await training.StartTraining(request)
+        assert (response.created, again.created, again.run.run_id) == (True, False, response.run.run_id)
+        request.base = "tiny"
+        assert await code_of(training.StartTraining(request)) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def put_rules(world: World, tenant: str, **rules: Any) -> None:
-    port = next(reversed(world.logs)).name.removeprefix("log-")
-    async with open_channel(f"127.0.0.1:{port}", ISSUER.credentials("developer", subject="dora")) as channel:
+    async with open_channel(f"127.0.0.1:{world.served}", ISSUER.credentials("developer", subject="dora")) as channel:
         request = service_pb2.PutLoopRulesRequest(tenant=tenant, rules=service_pb2.LoopRules(**rules))
         stored = (await LoopServiceStub(channel).PutLoopRules(request)).rules
     assert (stored.version, stored.changed_by, stored.runs_a_day) == (1, "dora", 4)

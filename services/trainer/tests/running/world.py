@@ -131,6 +131,7 @@ class World:
     datasets: Datasets
     work: Path
     logs: list[Path] = field(default_factory=list)
+    served: str = ""
 
     @asynccontextmanager
     async def instance(self, **more: str) -> AsyncIterator[tuple[Any, Any, asyncio.subprocess.Process]]:

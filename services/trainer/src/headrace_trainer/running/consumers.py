@@ -44,13 +44,16 @@ class RunConsumers:
         return ()
 
     async def _follow(self, drift: Drift, books: Books) -> None:
-        """What is missing are documents: then the alert waits for the steward who brings them, and goes along."""
+        """What is missing are documents: then the alert waits for the steward who brings them, and goes along. Waiting
+        starts nothing, so it does whatever the rules are."""
         cause_id = derived_id("alert", drift.tenant, drift.alert_id)
         if not drift.is_open:
             await books.drop_held(drift.tenant, cause_id)
-        elif (drift.starts or drift.waits) and (await books.rules(drift.tenant)).automatic:
-            wish = Wish(drift.tenant, Target.GENERATOR, Cause.DRIFT, (f"alert {drift.alert_id}",))
-            await (ask if drift.starts else hold_cause)(books, wish, self.loop.origin(cause_id))
+        wish = Wish(drift.tenant, Target.GENERATOR, Cause.DRIFT, (f"alert {drift.alert_id}",))
+        if drift.is_open and drift.waits:
+            await hold_cause(books, wish, self.loop.origin(cause_id))
+        elif drift.is_open and drift.starts and (await books.rules(drift.tenant)).automatic:
+            await ask(books, wish, self.loop.origin(cause_id))
 
     async def on_dataset_ended(self, delivery: Delivery[DatasetEnded]) -> Sequence[Event[Any]]:
         """Stops what learns from it, and has the registry do what follows for what has learned. Raises Rejected."""
