@@ -155,7 +155,7 @@ def _read_window(path: Path, config: Mapping[str, Any]) -> int:
     if library.get("do_lower_case"):
         raise UnsupportedModel("sentence_bert_config.json: do_lower_case is not supported; the tokenizer must do it")
     limits = [library.get("max_seq_length"), _read_optional(path, "tokenizer_config.json").get("model_max_length")]
-    return min(int(config["max_position_embeddings"]), *(int(limit) for limit in limits if limit))
+    return min([int(config["max_position_embeddings"]), *(int(limit) for limit in limits if limit)])
 
 
 def _check_prompts(path: Path) -> None:
