@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from headrace.access import METHODS
 
-from tests.security.calls import drifting, learning, samples, training
+from tests.security.calls import drifting, learning, modelling, samples, training
 from tests.security.calls.house import Outcome
 from tests.security.calls.principals import ROLES_OF_ALL, Tokens, tenants_of
 from tests.security.calls.sampling import SAMPLES, Sample, named, naming
