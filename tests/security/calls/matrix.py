@@ -32,7 +32,7 @@ from tests.security.calls.world import Side
 from tests.security.methods import descriptors
 
 #: Importing them is what fills the table of samples.
-_TABLES = (samples, learning, drifting, training)
+_TABLES = (samples, learning, drifting, training, modelling)
 
 
 class Callee(Protocol):
