@@ -7,40 +7,32 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from headrace import topics
-from headrace.inference.v1 import routes_pb2, variants_pb2
 from headrace.privacy.v1 import privacy_pb2
-from headrace.query.v1.answer_pb2 import AnswerCompleted
-from headrace.training.v1 import models_pb2, training_pb2
 from headrace_database import open_database
-from headrace_database.migrations import migrate, migrations_of
 from headrace_embedded import testing
 from headrace_identity import Principal
 from headrace_identity.principal import acting_as
 from headrace_identity.testing import Issuer
 from headrace_inference.adapters.postgres_trained import PostgresTrainedBooks
-from headrace_inference.app import open_app
-from headrace_inference.settings import Settings
 from headrace_privacy import Tier
 from headrace_privacy.memory import MemoryKeyring
 from headrace_runtime.testing import serving_keys
-from headrace_stream import Event, Ledger, open_bus
+from headrace_stream import Ledger, open_bus
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.inference.tests.test_edges import retrieved
-from services.inference.tests.test_routes_real import CONTEXT, serving_embedder, until
+from services.inference.tests.test_routes_real import serving_embedder, until
 from services.inference.tests.trained_folders import hashes_of, make_folder, record
+from services.inference.tests.trained_house import House, Traffic, migrated
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[3]
@@ -50,16 +42,8 @@ POUR = "What does the pour statement do?"
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-async def _migrated(database: testing.Database) -> None:
-    connection = await asyncpg.connect(database.superuser)
-    try:
-        await migrate(connection, schema="inference", migrations=migrations_of("inference", root=ROOT))
-    finally:
-        await connection.close()
-
-
 async def test_the_table_keeps_the_last_word_of_each_tenants_models(database: testing.Database) -> None:
-    await _migrated(database)
+    await migrated(database)
     async with open_database(database.dsn("inference"), schema="inference") as opened:
         books, ledger = PostgresTrainedBooks(opened), Ledger(opened)
         first = record(files={"model.safetensors": "1" * 64}, carrier={"traceparent": "00-1"})
@@ -91,120 +75,9 @@ async def opened_as(database: testing.Database) -> AsyncIterator[Any]:
 # --- two instances ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Traffic:
-    """Queries that come without a pause, and what became of them."""
-
-    bus: Any
-    asked: dict[str, float] = field(default_factory=dict)
-    answers: dict[str, AnswerCompleted] = field(default_factory=dict)
-
-    async def on_answer(self, message: AnswerCompleted) -> None:
-        assert message.query.query_id not in self.answers, "an answer comes once"
-        self.answers[message.query.query_id] = message
-
-    async def ask(self) -> str:
-        query_id = str(uuid4())
-        message = retrieved(POUR, query_id=query_id)
-        self.asked[query_id] = asyncio.get_running_loop().time()
-        await self.bus.publish(event(topics.QUERY_RETRIEVED, message, key=query_id, source="retriever"))
-        return query_id
-
-    async def flow(self) -> None:
-        while True:
-            await self.ask()
-            await asyncio.sleep(0.05)
-
-    async def all_answered(self) -> None:
-        await until(lambda: self.answers.keys() == self.asked.keys())
-
-    def by(self, version: str) -> list[AnswerCompleted]:
-        return [answer for answer in self.answers.values() if answer.model.version == version]
-
-
-def event(topic: Any, message: Any, *, key: str, source: str) -> Event[Any]:
-    return Event(
-        topic=topic,
-        message=message,
-        key=key,
-        event_id=uuid4(),
-        source=source,
-        correlation_id=key,
-        causation_id="",
-        tenant="demo",
-        tier=Tier.PUBLIC,
-    )
-
-
-class House:
-    """Instances of the service, and what they stand on."""
-
-    def __init__(self, common: dict[str, Any], bus: Any, folders: Path) -> None:
-        self.common, self.bus, self.folders = common, bus, folders
-        self.traffic = Traffic(bus)
-        self.instances: list[tuple[Any, AsyncExitStack]] = []
-
-    async def start(self) -> None:
-        stack = AsyncExitStack()
-        service = await stack.enter_async_context(open_app(Settings(**self.common)))
-        await service.bus.start()
-        self.instances.append((service, stack))
-
-    async def stop(self) -> None:
-        service, stack = self.instances.pop()
-        await service.bus.stop(10)
-        await stack.aclose()
-
-    def of(self, instance: int, name: str) -> Any:
-        servicers = self.instances[instance][0].servicers
-        (found,) = [s.servicer for s in servicers if s.name.endswith(f".{name}")]
-        return found
-
-    async def change(self, what: str, version: str, *, tenant: str = "demo", **more: Any) -> None:
-        """The trainer says how a model stands."""
-        folder = self.folders / version
-        model = models_pb2.Model(
-            model=f"tuned@{version}",
-            tenant=tenant,
-            target=training_pb2.TARGET_GENERATOR,
-            tier=privacy_pb2.TIER_1,
-            address=str(folder),
-            files=more.get("files", hashes_of(folder) if folder.exists() else {}),
-        )
-        message = models_pb2.ModelChanged(
-            change_id=str(uuid4()), change=models_pb2.ModelChange.Value(f"MODEL_CHANGE_{what}"), model=model
-        )
-        message.changed_at.FromDatetime(datetime.now(UTC))
-        await self.bus.publish(event(topics.MODEL_CHANGED, message, key=tenant, source="trainer"))
-
-    async def told(self, instance: int) -> dict[str, tuple[str, str]]:
-        request = variants_pb2.ListTrainedModelsRequest(tenant="demo")
-        listed = (await self.of(instance, "VariantService").ListTrainedModels(request, CONTEXT)).models
-        return {told.model.version: (told.state, told.failure) for told in listed}
-
-    async def everywhere(self, version: str, state: str, failure: str = "") -> None:
-        async with asyncio.timeout(60):
-            for instance in range(len(self.instances)):
-                while (await self.told(instance)).get(version, ("", "")) != (state, failure):
-                    await asyncio.sleep(0.05)
-
-    async def put_variant(self, version: str) -> None:
-        variant = variants_pb2.Variant(
-            name=f"on-{version}", prompt="grounded-answer", prompt_version=1, model_version=version
-        )
-        variant.decoding.max_output_tokens = 16
-        request = variants_pb2.PutVariantRequest(tenant="demo", variant=variant)
-        await self.of(0, "VariantService").PutVariant(request, CONTEXT)
-
-    async def route(self, *versions: str) -> None:
-        arms = [routes_pb2.Arm(variant=routes_pb2.VariantReference(name=f"on-{v}"), weight=1) for v in versions]
-        request = routes_pb2.PutRouteRequest(tenant="demo", route=routes_pb2.Route(kind="*", arms=arms))
-        await self.of(0, "RouteService").PutRoute(request, CONTEXT)
-
-
 @pytest.fixture
 async def house(fresh_kafka: str, database: testing.Database, tmp_path: Path) -> AsyncIterator[House]:
-    await _migrated(database)
+    await migrated(database)
     folders = tmp_path / "made"
     for seed, version in enumerate(("base", "aaaa", "bbbb"), start=1):
         make_folder(folders / version, seed=seed)

@@ -197,7 +197,9 @@ class KafkaServer:
     def _format(self, properties: Path) -> None:
         if (self.folder / "data" / "meta.properties").exists():
             return
-        command = self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties))
+        # One id in 64 begins with a hyphen, and would be read as an option of its own.
+        cluster = f"--cluster-id={_cluster_id()}"
+        command = self._java("kafka.tools.StorageTool", "format", cluster, "-c", str(properties))
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the command is ours
         if done.returncode:
             raise NotReady(f"Kafka's storage could not be formatted in {self.folder}: {done.stderr.strip()[-500:]}")
