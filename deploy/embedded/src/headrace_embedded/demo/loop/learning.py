@@ -30,7 +30,7 @@ from headrace_embedded.demo.loop.steps import ask_for_a_model, champion
 from headrace_embedded.errors import NotReady
 
 #: Seconds that a run may take from its cause to its end, that a canary may take, and between two looks at it.
-RUN_S, CANARY_S, LOOK_S = 900.0, 300.0, 1.0
+RUN_S, CANARY_S, LOOK_S = 3600.0, 1200.0, 1.0
 #: Questions that are asked in one go while a canary runs.
 BATCH = 16
 #: What the comparison is told by, where the report has it.
@@ -74,7 +74,10 @@ async def follow(stage: Stage, run_id: str) -> TrainingRun:
 
 def _why(run: TrainingRun) -> str:
     if run.state == RUN_STATE_REFUSED:
-        return f"The gate refused {run.model}; the champion goes on answering. What it found is above."
+        return (
+            f"The gate refused {run.model}, for what is said above; the champion goes on answering. "
+            "headrace demo loop --anew begins again."
+        )
     return (
         f"Run {run.run_id} ended as {words.state(run)}: {run.failure or 'without a reason'}. "
         f"headrace train show {run.run_id} tells more; headrace demo loop asks for another."

@@ -18,7 +18,7 @@ SOONEST, LATEST = 5, 150
 #: A quarter of an hour gives some fifty answers of each side. What that proves at any time is a margin of this, far too
 #: wide for production: there it is .05, and takes thousands of answers.
 MARGIN = 0.5
-CANARY_SHARE, CANARY_ANSWERS, CANARY_S = 0.5, 30, 180
+CANARY_SHARE, CANARY_ANSWERS, CANARY_S = 0.5, 30, 900
 #: Of the rows so many are held out, for the loss and for the gate, which wants at least 20 pairs.
 TEST_SHARE = 0.35
 GATE_CASES = 24
