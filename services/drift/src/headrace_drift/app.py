@@ -27,6 +27,7 @@ from headrace_drift.adapters.postgres import PostgresDesk
 from headrace_drift.consumers import Consumers
 from headrace_drift.counting import Counter
 from headrace_drift.erasing import SampleHoldings, subscribe
+from headrace_drift.following import ModelFollower
 from headrace_drift.gathering import Gatherer
 from headrace_drift.handlers import Office
 from headrace_drift.keys import Keys
@@ -59,6 +60,8 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         forget_erased(bus, vault.forget)
         subscribe(bus, Eraser("drift", ledger, vault, SampleHoldings(database), _now))
         office = Office(desk, plan, RemoteDatasets(feedback), _now, uuid4)
+        if settings.baseline_of == "live_model":
+            bus.subscribe(topics.MODEL_CHANGED, ModelFollower(office).on_model)
         servicer = DriftServicer(office, current_principal)
         async with ledger.relaying(bus), gatherer.gathering(), looking(Observer(desk, plan, _now)):
             yield Service(

@@ -28,7 +28,7 @@ class Counter:
     async def commit(self, tenant: str, together: Sequence[Waiting]) -> frozenset[str]:
         """See gathering.Commit."""
         seen = {_identity(one.delivery): one.seen for one in reversed(together)}
-        async with self.desk.together(tenant, [one.delivery for one in together]) as (books, fresh):
+        async with self.desk.together(tenant, [one.delivery for one in together]) as (_, books, fresh):
             erased = await count([seen[_identity(one)] for one in fresh], books, self.windows)
             await books.note(_marks(together), now=self.now())
             return erased

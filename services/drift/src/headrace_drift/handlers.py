@@ -13,7 +13,7 @@ from headrace_drift.baselines import Baseline, ceiling, floor
 from headrace_drift.errors import NoBaseline
 from headrace_drift.looking import Plan, close_alert, without_examples
 from headrace_drift.measuring import Standing
-from headrace_drift.ports import AlertRecord, Books, Datasets, Desk, LookRecord
+from headrace_drift.ports import AlertRecord, Books, Datasets, Desk, LookRecord, Unit
 from headrace_drift.translate import Wish
 
 #: Looks that a report tells of, for a plot.
@@ -75,33 +75,52 @@ async def get_baseline(tenant: str, office: Office) -> Baseline:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time of a tenant's traffic; `dataset_id` says for whose sake, "" for its own."""
+
+    tenant: str
+    dataset_id: str
+    begins: datetime
+    ends: datetime
+
+
 async def set_baseline(wish: Wish, office: Office, *, by: str) -> Baseline:
     """Takes a period, or that of a dataset's answers. Raises NotFound, Conflict for too few queries, Unavailable."""
-    dataset_id, begins, ends = await _period(wish, office)
-    bucket = office.plan.windows.bucket
-    begins, ends = floor(begins, bucket), ceiling(ends, bucket)
-    async with office.desk.open(wish.tenant) as (unit, books):
-        await books.enter()
-        state = await books.state()
-        cells = await books.cells(begins, ends)
-        samples = sum(sketch.queries for sketch in cells.values())
-        least = office.plan.rules.minimum_queries
-        if samples < least:
-            raise Conflict(f"the period has {samples} queries of which sketches are kept; {least} are wanted")
-        baseline = Baseline(office.new_id(), wish.tenant, dataset_id, begins, ends, samples, by, office.now())
-        await books.add_baseline(baseline, without_examples(cells))
-        standing = Standing.from_json(state.standing) if state.standing else Standing()
-        standing, closed = standing.rebased(office.now())
-        for raised in closed:
-            await close_alert(raised, unit, books)
-        await books.put_state(replace(state, standing=standing.to_json(), baseline_id=baseline.baseline_id))
-    return baseline
-
-
-async def _period(wish: Wish, office: Office) -> tuple[str, datetime, datetime]:
     if wish.begins is not None and wish.ends is not None:
-        return "", wish.begins, wish.ends
-    return await office.datasets.period(wish.tenant, wish.dataset)
+        period = Period(wish.tenant, "", wish.begins, wish.ends)
+    else:
+        period = await period_of(wish.tenant, wish.dataset, office)
+    async with office.desk.open(wish.tenant) as (unit, books):
+        return await set_baseline_to(period, office, by=by, unit=unit, books=books)
+
+
+async def period_of(tenant: str, dataset: str, office: Office) -> Period:
+    """The time of a dataset's answers. Raises NotFound, Conflict, Unavailable."""
+    dataset_id, begins, ends = await office.datasets.period(tenant, dataset)
+    return Period(tenant, dataset_id, begins, ends)
+
+
+async def set_baseline_to(period: Period, office: Office, *, by: str, unit: Unit, books: Books) -> Baseline:
+    """Takes a period, in a transaction, and closes the alerts that stood against the one before. Raises Conflict."""
+    bucket = office.plan.windows.bucket
+    begins, ends = floor(period.begins, bucket), ceiling(period.ends, bucket)
+    await books.enter()
+    state = await books.state()
+    cells = await books.cells(begins, ends)
+    samples = sum(sketch.queries for sketch in cells.values())
+    least = office.plan.rules.minimum_queries
+    if samples < least:
+        raise Conflict(f"the period has {samples} queries of which sketches are kept; {least} are wanted")
+    now = office.now()
+    baseline = Baseline(office.new_id(), period.tenant, period.dataset_id, begins, ends, samples, by, now)
+    await books.add_baseline(baseline, without_examples(cells))
+    standing = Standing.from_json(state.standing) if state.standing else Standing()
+    standing, closed = standing.rebased(now)
+    for raised in closed:
+        await close_alert(raised, unit, books)
+    await books.put_state(replace(state, standing=standing.to_json(), baseline_id=baseline.baseline_id))
+    return baseline
 
 
 async def _baseline(books: Books, plan: Plan) -> Baseline:

@@ -168,7 +168,7 @@ class Desk(Protocol):
 
     def together(
         self, tenant: str, deliveries: Sequence[Delivery[Any]]
-    ) -> AbstractAsyncContextManager[tuple[Books, Sequence[Delivery[Any]]]]:
+    ) -> AbstractAsyncContextManager[tuple[Unit, Books, Sequence[Delivery[Any]]]]:
         """One transaction in which deliveries take effect: those that did not before."""
 
     async def tenants(self) -> Sequence[str]:

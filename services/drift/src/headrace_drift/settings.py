@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from headrace_runtime.settings import StatefulSettings
 from pydantic import Field, model_validator
@@ -46,6 +47,9 @@ class Settings(StatefulSettings):
     )
     baseline_seconds: int = Field(
         _WEEK, ge=1, description="What becomes the baseline by itself: the first period that is so long, …"
+    )
+    baseline_of: Literal["live_model", "nobody"] = Field(
+        "live_model", description="live_model: the dataset of a model that comes into service becomes the baseline."
     )
     baseline_queries: int = Field(500, ge=1, description="… and has so many queries.")
     minimum_queries: int = Field(50, ge=10, description="A slice with fewer queries in the window is not measured.")

@@ -221,10 +221,10 @@ class MemoryDesk:
     @asynccontextmanager
     async def together(
         self, tenant: str, deliveries: Sequence[Delivery[Any]]
-    ) -> AsyncIterator[tuple[MemoryBooks, Sequence[Delivery[Any]]]]:
+    ) -> AsyncIterator[tuple[MemoryUnit, MemoryBooks, Sequence[Delivery[Any]]]]:
         """See ports.Desk."""
-        async with self._lock(tenant), self.ledger.together(deliveries, tenant=tenant) as (_, fresh):
-            yield self.books(tenant), fresh
+        async with self._lock(tenant), self.ledger.together(deliveries, tenant=tenant) as (unit, fresh):
+            yield unit, self.books(tenant), fresh
 
     async def tenants(self) -> Sequence[str]:
         """See ports.Desk."""

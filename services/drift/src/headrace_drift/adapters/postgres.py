@@ -452,10 +452,10 @@ class PostgresDesk:
     @asynccontextmanager
     async def together(
         self, tenant: str, deliveries: Sequence[Delivery[Any]]
-    ) -> AsyncIterator[tuple[PostgresBooks, Sequence[Delivery[Any]]]]:
+    ) -> AsyncIterator[tuple[Unit, PostgresBooks, Sequence[Delivery[Any]]]]:
         """See Desk."""
         async with self._ledger.together(deliveries, tenant=tenant) as (unit, fresh):
-            yield PostgresBooks(unit.connection, tenant), fresh
+            yield unit, PostgresBooks(unit.connection, tenant), fresh
 
     async def tenants(self) -> Sequence[str]:
         async with self._database.transaction() as connection:
