@@ -24,8 +24,8 @@ class ModelFollower:
     office: Office
 
     async def on_model(self, delivery: Delivery[ModelChanged]) -> Sequence[Event[Any]]:
-        """model.changed: a promoted generator's dataset becomes the baseline, once; it stays as it is where there are too
-        few sketches of the dataset's time. Raises Unavailable."""
+        """model.changed: a promoted generator's dataset becomes the baseline, once; it stays as it is where too few
+        sketches of the dataset's time are kept. Raises Unavailable."""
         change = delivery.message
         model = change.model
         if change.change != MODEL_CHANGE_PROMOTED or model.target != TARGET_GENERATOR or not model.dataset_id:
