@@ -138,6 +138,25 @@ async def test_a_pause_stops_promotions_and_lets_what_fails_be_taken_out(home: H
     await home.office.roll_out(run, name)
     await home.settle()
     assert (await home.get(name)).state is State.CANDIDATE
+    home.loop.paused = False
+    await home.look(seconds=3)
+    assert (await home.get(name)).state is State.CANARY, "it goes on where it waited"
+
+
+async def test_a_person_goes_ahead_of_a_pause(home: House) -> None:
+    home.loop.paused = True
+    run, name = await home.candidate()
+    await home.office.roll_out(run, name)
+    await home.settle()
+    assert (await home.office.promote(home.tenant, name, ANNA, reason="", doing=Doing.PROMOTING)).answers
+
+
+async def test_the_champion_that_the_rules_name_is_the_version_that_answers(home: House) -> None:
+    home.loop.rules = replace(home.loop.rules, champion_variant="short")
+    home.serving.variants |= {Variant("short", 1): "", Variant("short", 2): ""}
+    home.serving.put("*", Route("*", (Arm(Variant("short", 1), 1.0),)))
+    await home.canary()
+    assert home.serving.now() == {"short 1": 0.75, "tuned 1": 0.25}
 
 
 async def test_a_newer_canary_takes_the_olders_place(home: House) -> None:

@@ -20,7 +20,8 @@ from headrace_telemetry.tracing import extract, span
 
 from headrace_trainer.registry import rollout as rolling
 from headrace_trainer.registry import shelf as shelves
-from headrace_trainer.registry.evidence import MOST_ANSWERS
+from headrace_trainer.registry.evidence import MOST_ANSWERS, Sample
+from headrace_trainer.registry.judging import champion_of
 from headrace_trainer.registry.models import (
     BASE,
     Change,
@@ -144,6 +145,8 @@ class Conductor:
     # A canary begins.
 
     async def _begin_canary(self, model: Model) -> datetime:
+        if model.step and model.step.because == "gate" and await self._is_paused(model.tenant):
+            return self._shelf.now() + timedelta(seconds=RETRY_SECONDS)
         models = await self._shelf.all(model.tenant)
         other = shelves.canary_of(models, model.target)
         if other is not None and other.model != model.model:
@@ -168,13 +171,13 @@ class Conductor:
         return self._soon()
 
     async def _planned(self, model: Model) -> Model:
-        """With the routes that it touches as they are found before any is written."""
-        if model.rollout is None or model.rollout.routes:
+        """With a rollout by the rules of now, and the routes that it touches as found before any is written."""
+        if model.rollout is not None and model.rollout.routes:
             return model
-        rules = await self._rules(model.tenant)
-        in_force = await self._parts.serving.routes(model.tenant)
-        routes = rolling.plan(in_force, model.rollout.champion, rules)
-        return await self._noted(model, replace(model.rollout, routes=routes))
+        rules, serving = await self._rules(model.tenant), self._parts.serving
+        champion = await champion_of(self._shelf, serving, model.tenant, model.target, rules)
+        routes = rolling.plan(await serving.routes(model.tenant), champion, rules)
+        return await self._noted(model, rolling.begin(rules, champion, routes))
 
     async def _nowhere(self, model: Model) -> datetime:
         """It stays a candidate, and says why."""
@@ -193,19 +196,22 @@ class Conductor:
         if model.rollout is None:
             return self._shelf.now() + _NEVER
         models = await self._shelf.all(model.tenant)
-        seen = await self._writer(model).yielded(model.rollout.routes, self._field(model, models))
-        async with self._shelf.open(model.tenant) as (unit, books):
-            current = await books.get(model.tenant, model.model)
-            if current is None or current.state is not State.CANARY or current.step or current.rollout is None:
-                return self._soon()
-            share = current.rollout.share
-            sample = await books.sample(model.tenant, model.model, share=share, most=MOST_ANSWERS)
-            looked = rolling.looked_at(replace(current.rollout, routes=seen), sample)
+        routes = await self._writer(model).yielded(model.rollout.routes, self._field(model, models))
+        async with self._shelf.ledger.unit(tenant=model.tenant) as unit:
+            share = model.rollout.share
+            sample = await self._shelf.books_on(unit).sample(
+                model.tenant, model.model, share=share, most=2 * MOST_ANSWERS
+            )
             paused = await self._parts.loop.is_paused(unit, model.tenant)
-            current = replace(current, rollout=looked)
-            decision = rolling.decide(current, sample, now=self._shelf.now(), paused=paused)
-            await books.save(_with_step(current, decision))
-        return self._soon() if decision.does != "goes_on" else self._shelf.now() + timedelta(seconds=LOOK_SECONDS)
+        seen = replace(model, rollout=replace(model.rollout, routes=routes))
+        looked, decision = await asyncio.to_thread(_weigh, seen, sample, now=self._shelf.now(), paused=int(paused))
+        async with self._shelf.open(model.tenant) as (_, books):
+            current = await books.get(model.tenant, model.model)
+            if current is None or current.state is not State.CANARY or current.step:
+                return self._soon()
+            await books.save(_with_step(replace(current, rollout=looked.rollout), decision))
+        due = timedelta(seconds=0 if decision.does in ("promote", "roll_back") else LOOK_SECONDS)
+        return self._shelf.now() + due
 
     # It answers.
 
@@ -383,6 +389,10 @@ class Conductor:
         async with self._shelf.ledger.unit(tenant=tenant) as unit:
             return await self._parts.loop.rules_of(unit, tenant)
 
+    async def _is_paused(self, tenant: str) -> bool:
+        async with self._shelf.ledger.unit(tenant=tenant) as unit:
+            return await self._parts.loop.is_paused(unit, tenant)
+
     async def _watch(self, books: Books, model: Model) -> None:
         """Its answers are counted while it is a canary; later only the first is awaited."""
         watched = int(shelves.is_watched(model))
@@ -410,6 +420,14 @@ class Conductor:
 
     def _soon(self) -> datetime:
         return self._shelf.now()
+
+
+def _weigh(model: Model, sample: Sample, *, now: datetime, paused: int) -> tuple[Model, rolling.Decision]:
+    """The model with what is seen by now, and what becomes of it. Takes a second for tens of thousands of answers."""
+    if model.rollout is None:
+        return model, rolling.GOES_ON
+    looked = replace(model, rollout=rolling.looked_at(model.rollout, sample))
+    return looked, rolling.decide(looked, sample, now=now, paused=bool(paused))
 
 
 def _with_step(model: Model, decision: rolling.Decision) -> Model:

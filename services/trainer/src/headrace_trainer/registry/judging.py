@@ -141,15 +141,15 @@ async def _trial(bench: Bench, model: Model, rules: Rules) -> Trial:
 
 
 async def champion_of(shelf: Shelf, serving: Serving, tenant: str, target: Target, rules: Rules) -> Variant:
-    """Who answers now: the live model's variant; else the one that the rules name; else the one with most of the route
-    for everything; else the house's own. Raises Conflict where there is none."""
+    """Who answers now: the live model's variant; else the one that the rules name, in the version that the route for
+    everything has; else the one with most of that route; else the house's own. Raises Conflict where there is none."""
     live = shelves.live_of(await shelf.all(tenant), target)
     if live is not None and live.variant is not None:
         return live.variant
-    if not rules.champion_variant:
-        for route in await serving.routes(tenant):
-            if route.kind == ANY:
-                return max(route.arms, key=lambda arm: arm.weight).variant
+    arms = [arm for route in await serving.routes(tenant) if route.kind == ANY for arm in route.arms]
+    named = [arm for arm in arms if rules.champion_variant in ("", arm.variant.name)]
+    if named:
+        return max(named, key=lambda arm: arm.weight).variant
     name = rules.champion_variant or DEFAULT
     found = await serving.variant(tenant, name)
     if found is None:

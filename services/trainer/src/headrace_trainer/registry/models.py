@@ -289,11 +289,6 @@ def judged(model: Model, report: GateReport, *, now: datetime) -> Model:
     return replace(model, gate=report, state=State.RETIRED, ended_by="gate", changed_at=now)
 
 
-def begun(model: Model, rollout: Rollout, step: Step) -> Model:
-    """About to get a share, or everything."""
-    return replace(model, rollout=rollout, step=step)
-
-
 def became_canary(model: Model, rollout: Rollout, *, now: datetime) -> Model:
     """Its routes are written."""
     return replace(model, state=State.CANARY, rollout=rollout, step=None, changed_at=now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace_runtime.errors import Conflict, NotFound
@@ -13,7 +13,7 @@ from headrace_stream.envelope import derived_id
 from headrace_trainer.registry import shelf as shelves
 from headrace_trainer.registry.conducting import Conductor
 from headrace_trainer.registry.erasing import condemn
-from headrace_trainer.registry.judging import Bench, champion_of, judge_model
+from headrace_trainer.registry.judging import Bench, judge_model
 from headrace_trainer.registry.models import (
     BASE,
     Change,
@@ -22,9 +22,7 @@ from headrace_trainer.registry.models import (
     Model,
     State,
     Step,
-    begun,
 )
-from headrace_trainer.registry.rollout import begin
 from headrace_trainer.registry.telling import tell
 from headrace_trainer.running.ports import Ended, Standing, Verdict
 from headrace_trainer.running.runs import BY_ITSELF, Cause, Made, Person, Run, Target
@@ -136,19 +134,13 @@ class Office:
         return after, live.model if live else BASE
 
     async def _begin(self, model: Model, step: Step) -> None:
-        """Writes down that it begins, by the rules of now and against what answers now."""
-        bench = self.bench
-        async with bench.shelf.ledger.unit(tenant=model.tenant) as unit:
-            rules = await bench.loop.rules_of(unit, model.tenant)
-        champion = await champion_of(bench.shelf, bench.serving, model.tenant, model.target, rules)
-        async with bench.shelf.open(model.tenant) as (unit, books):
+        """Writes down that it is to begin. What the gate has begun waits while the loop is paused; a person goes ahead."""
+        async with self.bench.shelf.open(model.tenant) as (_, books):
             current = await books.get(model.tenant, model.model)
-            if current is None or current.step or current.state is not State.CANDIDATE:
+            if current is None or current.state is not State.CANDIDATE or not _is_free(current):
                 return
-            if step.because == "gate" and await bench.loop.is_paused(unit, model.tenant):
-                return
-            await books.save(begun(current, begin(rules, champion, ()), step))
-            await books.put(model.tenant, model.model, due_at=bench.shelf.now(), watched=0)
+            await books.save(replace(current, step=step))
+            await books.put(model.tenant, model.model, due_at=self.bench.shelf.now(), watched=0)
         self.conductor.wake()
 
     async def _is_loaded(self, model: Model) -> None:
@@ -183,8 +175,13 @@ def _may_answer(model: Model) -> None:
         raise Conflict(f"{model.model} answers no more ({model.ended_by}): what it learned can be trained again")
     if model.gate is None:
         raise Conflict(f"the gate has not judged {model.model} yet")
-    if model.step is not None:
+    if not _is_free(model):
         raise Conflict(f"{model.model} is being brought to another state")
+
+
+def _is_free(model: Model) -> bool:
+    """Whether nothing is being carried out, but what the gate has begun by itself."""
+    return model.step is None or (model.doing is Doing.BEGINNING_CANARY and model.step.because == "gate")
 
 
 def _registered(run: Run, made: Made, *, now: datetime) -> Model:
