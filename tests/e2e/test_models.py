@@ -36,11 +36,11 @@ from headrace_embedded.trial import Trial, running
 
 from tests.conftest import TOPICS
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(2400)]
 
 TENANT = "demo"
 PRODUCT = f"models-{uuid.uuid4().hex[:8]}"
-RUN_SECONDS, CANARY_SECONDS = 900.0, 400.0
+RUN_SECONDS, CANARY_SECONDS = 1200.0, 600.0
 
 
 def lenient(folder: Path) -> Path:

@@ -43,9 +43,13 @@ class Office:
     # What runs ask for.
 
     async def register(self, run: Run, made: Made) -> str:
-        """See Registry."""
+        """See Registry. Raises Conflict for a run that was stopped meanwhile: what it learned from may be erased, and
+        whoever condemned its models did not see this one."""
         shelf = self.bench.shelf
         async with shelf.open(run.tenant) as (unit, books):
+            current = await self.bench.loop.run_of(unit, run.tenant, run.run_id)
+            if current is not None and current.state.has_ended:
+                raise Conflict(f"run {run.run_id} has ended")
             known = await books.of_run(run.tenant, run.run_id)
             if known is not None:
                 return known.model
@@ -134,7 +138,7 @@ class Office:
         return after, live.model if live else BASE
 
     async def _begin(self, model: Model, step: Step) -> None:
-        """Writes down that it is to begin. What the gate has begun waits while the loop is paused; a person goes ahead."""
+        """Writes down that it is to begin. What the gate has begun waits while the loop is paused."""
         async with self.bench.shelf.open(model.tenant) as (_, books):
             current = await books.get(model.tenant, model.model)
             if current is None or current.state is not State.CANDIDATE or not _is_free(current):
