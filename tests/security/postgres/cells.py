@@ -17,14 +17,15 @@ class Cell:
     """What the roles of a table's own service may do in it; every other service's may do nothing.
 
     service, lower: the login role, and the two of a lower clearance: letters of SELECT, INSERT, UPDATE (of any column),
-    DELETE. tiered: whether a role sees, and writes, rows up to its tier only. values: SQL for columns that a generic
-    value does not fit.
+    DELETE. tiered: whether a role sees, and writes, rows up to its tier only. strictest: the table takes no row above
+    that tier. values: SQL for columns that a generic value does not fit.
     """
 
     service: str
     lower: str = ""
     scope: Scope = "tenant"
     tiered: bool = False
+    strictest: int = 3
     values: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,7 +91,7 @@ ALLOWED: dict[str, Cell] = {
     "drift.states": Cell("SIU"),
     "drift.sketches": Cell("SIUD", tiered=True),
     "drift.examples": Cell("SID", tiered=True),
-    "drift.lexicons": Cell("SIUD", tiered=True),
+    "drift.lexicons": Cell("SIUD", tiered=True, strictest=2, values={"week": "DATE '2026-01-05' + $next"}),
     "drift.late_events": Cell("SIUD"),
     "drift.baselines": Cell("SID"),
     "drift.baseline_sketches": Cell("SIUD", tiered=True),

@@ -71,9 +71,8 @@ async def matrix(whole: Database) -> AsyncIterator[Matrix]:
 
 
 async def _fill(superuser: Any, table: Table, cell: Cell) -> None:
-    for tenant in TENANTS if table.has_tenant else TENANTS[:1]:
-        for tier in TIERS if table.has_tier else TIERS[:1]:
-            await superuser.execute(table.insert(tenant, tier, cell.values) + " ON CONFLICT DO NOTHING")
+    for tenant, tier in sorted(_rows_of(table)):
+        await superuser.execute(table.insert(tenant, tier, cell.values) + " ON CONFLICT DO NOTHING")
 
 
 def test_every_table_says_who_may_do_what(matrix: Matrix) -> None:
@@ -122,10 +121,13 @@ def _readable(role: Role, table: Table, named: str) -> set[Row] | None:
 
 
 def _rows_of(table: Table) -> set[Row]:
+    cell = cell_of(table.name)
+    strictest = cell.strictest if cell else max(TIERS)
     return {
         (tenant, tier)
         for tenant in (TENANTS if table.has_tenant else TENANTS[:1])
         for tier in (TIERS if table.has_tier else TIERS[:1])
+        if tier <= strictest
     }
 
 
@@ -269,7 +271,11 @@ async def _told(superuser: Any, table: Table) -> list[str]:
     )
     columns = [name for name in table.columns if name not in {"tenant", *(row["attname"] for row in rows)}]
     names = ", ".join(columns)
-    sql = f"INSERT INTO {table.name} (tenant, {names}) SELECT 'third', {names} FROM {table.name} WHERE tenant = 'mine'"
+    # Identity columns too: the same number for another tenant is what a key could tell.
+    sql = (
+        f"INSERT INTO {table.name} (tenant, {names}) OVERRIDING SYSTEM VALUE"
+        f" SELECT 'third', {names} FROM {table.name} WHERE tenant = 'mine'"
+    )
     try:
         async with taken_back(superuser):
             await superuser.execute(sql)
