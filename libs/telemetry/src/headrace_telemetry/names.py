@@ -127,6 +127,10 @@ MetricName = Literal[
     "headrace.backend.completions",
     # Counter, millionths of a US dollar: what they cost, by backend.
     "headrace.backend.cost",
+    # Counter: training runs that ended, by outcome (done, refused, cancelled, failed).
+    "headrace.training.runs",
+    # Counter: tokens of rows that were learned from.
+    "headrace.training.tokens",
     # Counter: events that the drift monitor counted.
     "headrace.drift.events",
     # Counter: events that came too late to be counted.

@@ -265,7 +265,8 @@ async def test_a_snapshot_that_ends_in_mid_run_stops_it_and_the_rest_is_learned(
     assert (stopped.state, stopped.failure) == (State.FAILED, word)
     assert [one.erased for one in house.registry.ended] == [word == "erased"]
     again, _ = await house.runs()
-    assert (again.state, again.causes, again.because) == (State.WAITING, (Cause.DRIFT,), ("alert a",))
+    assert (again.state, again.causes) == (State.WAITING, (Cause.DRIFT,))
+    assert again.because == (f"run {run.run_id}", "alert a")
     assert again.run_id != run.run_id
 
 
@@ -275,6 +276,15 @@ async def test_a_grant_that_ends_while_rows_are_read_does_the_same(house: House)
     assert (run.state, run.failure) == (State.FAILED, "grant_ended")
     again, _ = await house.runs()
     assert (again.state, again.by) == (State.WAITING, run.by)
+
+
+async def test_what_loses_one_snapshot_after_the_other_is_given_up_on(house: House) -> None:
+    house.worker.script = [Stopped("grant_ended") for _ in range(9)]
+    await house.asked()
+    for _ in range(4):
+        run, *_ = await house.runs()
+        assert (await house.finish(run)).failure == "grant_ended"
+    assert len(await house.runs()) == 4
 
 
 async def test_a_snapshot_that_was_asked_for_by_name_is_not_replaced(house: House) -> None:

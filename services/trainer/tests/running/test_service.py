@@ -71,17 +71,19 @@ def wish(tenant: str, **more: Any) -> service_pb2.StartTrainingRequest:
     return service_pb2.StartTrainingRequest(tenant=tenant, base="tiny", **more)
 
 
-async def ended(training: Any, run: training_pb2.TrainingRun) -> training_pb2.TrainingRun:
-    async with asyncio.timeout(SECONDS):
+async def ended(training: Any, run: training_pb2.TrainingRun, *, seconds: float = SECONDS) -> training_pb2.TrainingRun:
+    async with asyncio.timeout(seconds):
         which = service_pb2.WatchTrainingRequest(tenant=run.tenant, run_id=run.run_id)
         async for response in training.WatchTraining(which):
             run = response.run
     return run
 
 
-async def under_way(training: Any, run: training_pb2.TrainingRun, *, steps: int) -> training_pb2.TrainingRun:
+async def under_way(
+    training: Any, run: training_pb2.TrainingRun, *, steps: int, seconds: float = SECONDS
+) -> training_pb2.TrainingRun:
     """The run, once it has done some steps."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(seconds):
         while True:
             which = service_pb2.GetTrainingRequest(tenant=run.tenant, run_id=run.run_id)
             now: training_pb2.TrainingRun = (await training.GetTraining(which)).run

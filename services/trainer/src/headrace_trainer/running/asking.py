@@ -20,6 +20,9 @@ from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Person, Recipe
 
 #: Of what is behind a run, so many are kept.
 BECAUSE = 100
+#: So often the same is begun anew, where a run lost its snapshot: more would be no accident.
+MOST_AGAIN = 3
+_AGAIN = "run "
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,17 @@ def _because(noted: Sequence[Noted]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for one in noted for word in one.because))[:BECAUSE]
 
 
-def again(run: Run) -> Wish:
-    """What is to be trained instead of a run that lost its snapshot: the same, without what is gone."""
+def again(run: Run) -> Wish | None:
+    """What is to be trained instead of a run that lost its snapshot: the same, without what is gone. None for one that
+    was asked for by its snapshot's name, since which other would they want, and for one that lost too many."""
+    before = sum(word.startswith(_AGAIN) for word in run.because)
+    if run.wanted or before >= MOST_AGAIN:
+        return None
     return Wish(
         tenant=run.tenant,
         target=run.target,
         cause=run.causes[0],
-        because=run.because,
+        because=(f"{_AGAIN}{run.run_id}", *run.because),
         query=run.query,
         recipe=run.recipe,
         base=run.base.name,

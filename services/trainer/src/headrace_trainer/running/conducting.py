@@ -16,22 +16,23 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
 from headrace_models.prompting import Layout
 from headrace_runtime.errors import Failure, Unavailable, place_of
 from headrace_stream import Ledger, Unit
+from headrace_telemetry.metrics import counter
 from headrace_telemetry.tracing import describe, extract, span
 from opentelemetry.trace import Span
 
 from headrace_trainer.running.asking import Wish, ask
 from headrace_trainer.running.failures import Died, Stopped, Word
 from headrace_trainer.running.loop import BookedLoop
-from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Stepped, Trained, Turns, Worker
+from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Trained, Turns, Worker
 from headrace_trainer.running.rules import Hindrance, Moment, hindrance
-from headrace_trainer.running.runs import Cause, Made, Run, State, Target, name_of
+from headrace_trainer.running.runs import Cause, Made, Point, Progress, Run, State, Target, name_of
 
 log = structlog.get_logger()
 
@@ -84,6 +85,15 @@ class Turn:
     holder: UUID
     tenant: str
     run_id: UUID
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a worker has said. began: by the monotonic clock; points: those that are not stored."""
+
+    progress: Progress
+    began: float
+    points: list[Point] = field(default_factory=list)
 
 
 class Conductor:
@@ -326,20 +336,27 @@ class Conductor:
             await books.uncount_attempt(run)
 
     async def _listen(self, run: Run) -> Trained:
-        """Stores how far training is, at most so often. Raises Died, Stopped and Unavailable."""
-        began = stored = time.monotonic()
-        waiting = Stepped(run.progress)
-        layout = await self._layout(run)
-        async with contextlib.aclosing(self._parts.worker.train(run, layout, self._parts.datasets.read(run))) as said:
+        """Stores how far training is and what it took, however it ends. Raises Died, Stopped and Unavailable."""
+        heard = Heard(run.progress, time.monotonic())
+        try:
+            trained = await self._hear(run, heard)
+        except (Died, Stopped):
+            await self._store(run, heard)
+            raise
+        await self._store(run, heard)
+        return trained
+
+    async def _hear(self, run: Run, heard: Heard) -> Trained:
+        layout, rows, stored = await self._layout(run), self._parts.datasets.read(run), time.monotonic()
+        async with contextlib.aclosing(self._parts.worker.train(run, layout, rows)) as said:
             async for word in said:
                 if isinstance(word, Trained):
-                    await self._store(run, waiting)
                     return word
-                spent = run.progress.compute_seconds + time.monotonic() - began
-                waiting = Stepped(replace(word.progress, compute_seconds=spent), (*waiting.points, *word.points))
+                counter("headrace.training.tokens").add(max(0, word.progress.tokens - heard.progress.tokens))
+                heard.progress, heard.points = word.progress, [*heard.points, *word.points]
                 if time.monotonic() - stored >= self._parts.limits.progress:
-                    await self._store(run, waiting)
-                    stored, waiting = time.monotonic(), Stepped(waiting.progress)
+                    await self._store(run, heard)
+                    stored, heard.points = time.monotonic(), []
         raise Died(0)
 
     async def _layout(self, run: Run) -> Layout:
@@ -347,9 +364,10 @@ class Conductor:
             rules = await books.rules(run.tenant)
         return await self._parts.layouts.layout(run.tenant, rules.champion_variant)
 
-    async def _store(self, run: Run, stepped: Stepped) -> None:
+    async def _store(self, run: Run, heard: Heard) -> None:
+        spent = run.progress.compute_seconds + time.monotonic() - heard.began
         async with self._unit(run.tenant) as (_, books):
-            await books.set_progress(run, stepped.progress, stepped.points)
+            await books.set_progress(run, replace(heard.progress, compute_seconds=spent), heard.points)
 
     async def _gate(self, run: Run) -> None:
         if run.made is None:

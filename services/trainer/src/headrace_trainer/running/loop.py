@@ -8,6 +8,7 @@ from uuid import UUID
 
 from headrace_stream import Unit
 from headrace_stream.envelope import derived_id
+from headrace_telemetry.metrics import counter
 from headrace_telemetry.tracing import inject
 
 from headrace_trainer.running.asking import Origin, Wish, again, ask
@@ -60,12 +61,11 @@ class BookedLoop:
         ended = await self.books_on(unit).end(run, state, failure=failure)
         if ended is not None:
             unit.emit(ended_event(ended))
+            counter("headrace.training.runs").add(1, {"outcome": state.name.lower()})
         return ended is not None
 
     async def lose_snapshot(self, unit: Unit, run: Run, word: Word) -> None:
-        """Stops a run whose snapshot may be used no more, and has the same be trained of the rest. One that somebody
-        asked for by its snapshot's name is not: which other would they want?"""
-        if not await self.end(unit, run, State.FAILED, failure=word) or run.wanted:
-            return
-        origin = Origin(derived_id("again", run.tenant, run.run_id), self.new_id(), run.traceparent, run.by)
-        await ask(self.books_on(unit), again(run), origin)
+        """Stops a run whose snapshot may be used no more, and has the same be trained of the rest."""
+        if await self.end(unit, run, State.FAILED, failure=word) and (wish := again(run)) is not None:
+            origin = Origin(derived_id("again", run.tenant, run.run_id), self.new_id(), run.traceparent, run.by)
+            await ask(self.books_on(unit), wish, origin)
