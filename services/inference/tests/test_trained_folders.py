@@ -127,12 +127,14 @@ def test_weights_that_can_run_code_are_not_even_fetched(folder: Path, shelf: Pat
 def test_only_what_is_wanted_is_kept(folder: Path, shelf: Path) -> None:
     asked = record_of(folder)
     kept = fetch(asked, shelf)
-    for name in ("gone@bb", ".writing-new", ".writing-old"):
-        (kept.parent / name).mkdir()
-    os.utime(kept.parent / ".writing-old", (0, 0))
-    (shelf / "other" / "theirs@cc").mkdir(parents=True)
+    (shelf / "other").mkdir()
+    for name in ("demo/gone@bb", "demo/.writing-old", "other/theirs@cc", "demo/.writing-new", "demo/new@dd"):
+        (shelf / name).mkdir()
+        if "new" not in name:
+            os.utime(shelf / name, (0, 0))
+    os.utime(kept, (0, 0))
     trained_folder.keep_only([asked], shelf)
-    assert sorted(p.name for p in shelf.glob("*/*")) == [".writing-new", "tuned@aa"]
+    assert sorted(p.name for p in shelf.glob("*/*")) == [".writing-new", "new@dd", "tuned@aa"]
 
 
 # --- what becomes of them ---------------------------------------------------------------------------------------------

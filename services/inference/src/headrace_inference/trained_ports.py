@@ -38,7 +38,7 @@ class Loader(Protocol):
         """Deletes what was kept of its weights on this machine. What is gone already is no error."""
 
     async def keep_only(self, records: Sequence[TrainedRecord]) -> None:
-        """Deletes what was kept of any other."""
+        """Deletes what was kept of any other, unless it is so new that another instance may know of it already."""
 
 
 class TrainedBooks(Protocol):

@@ -19,8 +19,9 @@ from headrace_inference.trained_records import TrainedRecord
 #: What is read of a model's folder: numbers and words. Other kinds of weights can run code, and are not even fetched.
 SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".jinja", ".model"})
 _BLOCK = 1 << 20
-#: Under this name begins what is not whole yet. What somebody who died left of it goes after so many seconds.
+#: Under this name begins what is not whole yet.
 _WRITING = ".writing-"
+#: What nobody knows of goes when it is so many seconds old: another instance may know of it already.
 _LEFT_SECONDS = 3_600.0
 
 
@@ -47,17 +48,17 @@ def folder_of(record: TrainedRecord, shelf: Path) -> Path:
 
 
 def keep_only(records: Collection[TrainedRecord], shelf: Path) -> None:
-    """Deletes the folders of all other models, and what nobody goes on writing."""
+    """Deletes the folders of all other models, and what somebody who died was writing, unless they are young."""
     kept = {folder_of(record, shelf) for record in records}
     for folder in shelf.glob("*/*"):
-        if folder not in kept and not _is_being_written(folder):
+        if folder not in kept and not _is_young(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_being_written(folder: Path) -> bool:
+def _is_young(folder: Path) -> bool:
     try:
-        return folder.name.startswith(_WRITING) and time.time() - folder.stat().st_mtime < _LEFT_SECONDS
-    except OSError:  # it is whole, or gone
+        return time.time() - folder.stat().st_mtime < _LEFT_SECONDS
+    except OSError:  # it is gone
         return True
 
 
