@@ -10,6 +10,10 @@ from uuid import UUID
 
 from headrace_privacy import Tier
 
+from headrace_trainer.learning.job import DEFAULTS
+
+_LORA = DEFAULTS["lora"]
+
 
 class Target(IntEnum):
     """headrace.training.v1.Target."""
@@ -71,12 +75,12 @@ class Recipe:
     own (learning/job.py), for LoRA."""
 
     method: Method = Method.LORA
-    epochs: float = 3.0
-    context: int = 2_048
-    tokens_a_step: int = 2_048
-    learning_rate: float = 0.001
-    rank: int = 16
-    checkpoint_steps: int = 20
+    epochs: float = _LORA.epochs
+    context: int = _LORA.context
+    tokens_a_step: int = _LORA.tokens_a_step
+    learning_rate: float = _LORA.learning_rate
+    rank: int = _LORA.rank
+    checkpoint_steps: int = _LORA.checkpoint_steps
     most_seconds: int = 0
 
 
