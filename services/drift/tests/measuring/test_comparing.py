@@ -125,14 +125,14 @@ def test_the_share_of_unknown_words_is_that_of_a_fresh_sample() -> None:
         return [observation(text, rng) for text in said]
 
     pairs = []
-    for _ in range(12):
+    for _ in range(6):
         known = Known.of(sketch_of(talk(300)).measured().words)
         fresh = sketch_of(talk(300)).measured().words
         said = 300 * 12
         pairs.append((known.left_out().sum() / said, known.unknown_of(fresh).sum() / said))
     own, new = np.mean(pairs, axis=0)
     assert 0.02 < new < 0.3
-    assert own == pytest.approx(new, rel=0.1)
+    assert own == pytest.approx(new, rel=0.15)
 
 
 def test_a_vocabulary_that_fills_the_bins_keeps_its_commonest_words() -> None:

@@ -23,10 +23,12 @@ from services.drift.tests.measuring.traffic import KINDS, PRODUCTS, World
 
 HALF = timedelta(hours=12)
 LOOKS = 8
-WEEKS = 48
+WEEKS = 32
 RULES = Rules(looks_per_week=LOOKS, in_a_row=1, least=dict.fromkeys(Rules().least, 1e-9))
 ALL = Slice("acme")
 SLICES = [ALL, *(Slice("acme", product) for product in PRODUCTS), *(Slice("acme", "", kind) for kind in KINDS[:1])]
+#: On a busy machine the weeks take minutes.
+pytestmark = pytest.mark.timeout(900)
 Bucket = dict[Slice, Sketch]
 
 
@@ -93,7 +95,7 @@ def most(weeks: int) -> int:
 
 
 def test_no_more_weeks_see_an_alert_than_is_stated(weeks: list[list[Look]]) -> None:
-    assert all(len(look.readings) > 40 for week in weeks for look in week)
+    assert sum(len(look.readings) for week in weeks for look in week) > 45 * LOOKS * WEEKS
     assert false_alarms(weeks) <= most(len(weeks))
 
 
@@ -106,7 +108,7 @@ def test_a_monitor_that_corrects_nothing_is_caught(weeks: list[list[Look]]) -> N
 
 
 def test_a_monitor_that_forgets_conversations_is_caught(weeks: list[list[Look]]) -> None:
-    """Were queries taken for independent, chance would look half as large: p-values as of twice the surprise."""
+    """Were queries taken for independent, chance would look two thirds as large, and every surprise half again so."""
 
     def careless(p_values: Sequence[float]) -> Sequence[float]:
         return holm([2 * stats.norm.sf(1.5 * stats.norm.isf(p_value / 2)) for p_value in p_values])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from headrace_statistics.clustered import Spread, Sums, p_of_many, p_of_ranks, p_of_shares
@@ -61,7 +61,9 @@ def _vocabulary(baseline: Measured, window: Measured, rules: Rules) -> Iterator[
     if _are_enough(a, b, rules.minimum_queries, rules):
         known = baseline.known
         a, b = Sums(known.left_out(), a.sizes), Sums(known.unknown_of(window.words), b.sizes)
-        yield _share(Measure.VOCABULARY, a, b, more_variance=known.surprise)
+        found = _share(Measure.VOCABULARY, a, b, more_variance=known.surprise)
+        # Fewer new words than expected are no drift: what else changes with them, n-grams tell.
+        yield found if found.effect > 0 else replace(found, p_value=1.0)
 
 
 def _ngrams(baseline: Measured, window: Measured, rules: Rules) -> Iterator[Found]:

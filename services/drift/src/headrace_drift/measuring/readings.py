@@ -49,7 +49,8 @@ class Reading:
     `baseline`, `window`: a share (vocabulary: of words unknown to the baseline), a median (lengths, seconds, millionths
     of a dollar, cosine), a mean (scores), or 0 and the distance itself (n-grams: bits; embeddings; kinds; tiers).
     `effect`: how large the change is; signed (rises are above 0) where the measure has a direction, else at least 0.
-    `p_value`: two-sided, before correction, with queries of a conversation taken together.
+    `p_value`: two-sided, before correction, with queries of a conversation taken together; 1 where there are fewer
+    unknown words than before.
     Samples count what the measure is about: queries, words, answers, thumbs.
     """
 
