@@ -208,10 +208,15 @@ class Process:
         raise AssertionError(f"it ended without {event}: {self.printed[-1:]}")
 
     def ended(self) -> tuple[int, str]:
-        """Its exit code, and all that it printed."""
+        """Its exit code, and all that it printed. Closes what is open of it."""
         assert self.process.stdin is not None
-        out, err = self.process.communicate(timeout=120)
-        return self.process.returncode, "".join(self.printed) + out + err
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        out, err = self.process.stdout.read(), self.process.stderr.read()
+        code = self.process.wait(120)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+        return code, "".join(self.printed) + out + err
 
 
 def everything(folder: Path) -> bytes:
@@ -236,7 +241,7 @@ def test_after_sigkill_it_goes_on_and_ends_in_the_same_weights(base: Path, tmp_p
 @pytest.mark.faults
 @pytest.mark.parametrize("end", ["sigterm", "stdin"])
 def test_told_to_stop_it_writes_a_checkpoint_first(base: Path, tmp_path: Path, end: str) -> None:
-    told = Process(job(base, tmp_path, recipe={"epochs": 5000, "checkpoint_steps": 100_000}))
+    told = Process(job(base, tmp_path, recipe={"epochs": 500, "checkpoint_steps": 100_000}))
     told.until("progress", step=2)
     if end == "sigterm":
         told.process.send_signal(signal.SIGTERM)
@@ -244,7 +249,7 @@ def test_told_to_stop_it_writes_a_checkpoint_first(base: Path, tmp_path: Path, e
         assert told.process.stdin is not None
         told.process.stdin.close()
     step = told.until("cancelled")["step"]
-    assert told.process.wait(60) == worker.CANCELLED
+    assert told.ended()[0] == worker.CANCELLED
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [f"step-{step:08d}"]
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from safetensors import SafetensorError
+
 Reason = Literal[
     "bad_rows",  # the job's lines are not as job.py says, or no row fits the model's window
     "empty_dataset",  # nothing is left to learn from
@@ -60,14 +62,14 @@ def named() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise Failed("out_of_memory") from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = _reason(error)
         if reason is None:
             raise
         raise Failed(reason) from error
 
 
-def _reason(error: OSError | RuntimeError) -> Reason | None:
+def _reason(error: OSError | RuntimeError | SafetensorError) -> Reason | None:
     said = str(error)
     if (isinstance(error, OSError) and error.errno in _FULL) or _SAYS_FULL.search(said):
         return "disk_full"
