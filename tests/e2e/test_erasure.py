@@ -397,6 +397,31 @@ async def test_what_was_made_of_an_answer_goes_with_it(trial: Trial, put_topics:
         await client.interaction(tenant=TENANT, query_id=other.query_id)
 
 
+async def test_documents_become_rows_and_go_with_their_source(trial: Trial) -> None:
+    said = canary("manual")
+    query = DatasetQuery(purpose=PURPOSE_TRAIN, document_sources=["manuals"], documents_only=True)
+    request = BuildDatasetRequest(tenant=TENANT, name="corpus", query=query)
+    async with Client.connect(trial.endpoints) as client, speaking_as(trial, "developer") as developer:
+        for number in range(3):
+            await client.put_document(
+                f"# Gate {number}\n\nThe gate of weir {number} is opened by hand, says {said}.\n".encode(),
+                tenant=TENANT,
+                source="manuals",
+                document_id=f"gate-{number}",
+                media_type="text/markdown",
+                declared_tier=1,
+            )
+        corpus = [one.dataset async for one in developer.build_dataset(request)][-1]
+        assert dict(corpus.kinds) == {"document": corpus.rows}
+        responses = developer.read_dataset(corpus.dataset_id, tenant=TENANT)
+        rows = [row async for response in responses for row in response.rows]
+        assert {document for row in rows for document in row.documents} == {f"manuals/gate-{n}" for n in range(3)}
+        assert all(said in row.text for row in rows)
+        done = await asyncio.to_thread(headrace, trial, "erase", "--tenant", TENANT, "--source", "manuals", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert (await developer.dataset(corpus.dataset_id, tenant=TENANT)).state == DATASET_STATE_ERASED
+
+
 async def trained(trial: Trial, dataset_id: str) -> str:
     """A model that learned from a snapshot, by name; whether the gate lets it through does not matter here."""
     recipe = Recipe(epochs=1, context=256, tokens_a_step=512, rank=4)

@@ -13,7 +13,9 @@ class Settings(DoorSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_FEEDBACK_")
 
     retriever: str = Field(
-        "", description="The retriever, host:port: it has the passages that answers are measured against."
+        "",
+        description="The retriever, host:port: it has the passages that answers are measured against, and that rows of "
+        "documents are made of.",
     )
     embedder: str = Field("", description="The embedder, host:port: relevance is measured by its vectors.")
     datasets: str = Field(

@@ -17,7 +17,7 @@ from headrace.inference.v1.service_pb2_grpc import InferenceServiceServicer, add
 from headrace.privacy.v1.privacy_pb2 import TIER_1, ProtectedText
 from headrace.query.v1.answer_pb2 import ModelIdentity
 from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
-from headrace.retrieval.v1.service_pb2 import GetChunksResponse
+from headrace.retrieval.v1.service_pb2 import GetChunksResponse, ListChunksResponse
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
 from headrace_feedback.evaluating import neighbours
 from headrace_feedback.evaluating.judging import Ballot, Model
@@ -50,6 +50,11 @@ class Fakes(RetrievalServiceServicer, EmbeddingServiceServicer, InferenceService
             for each in request.chunk_ids
         ]
         return GetChunksResponse(chunks=chunks)
+
+    async def ListChunks(self, request: Any, context: Any) -> ListChunksResponse:
+        await self._note(request, context)
+        chunk = RetrievedChunk(reference=ChunkReference(source=request.source), text=ProtectedText(plain="x"))
+        return ListChunksResponse(chunks=[chunk], next_page_token="" if request.page_token else "more")
 
     async def Embed(self, request: Any, context: Any) -> EmbedResponse:
         await self._note(request, context)
@@ -85,6 +90,18 @@ async def test_passages_are_fetched_in_batches_up_to_a_tier(
     assert [chunk.reference.chunk_id for chunk in found] == ["a", "b", "c"]
     assert [list(request.chunk_ids) for request in fakes.asked] == [["a", "b"], ["c"]]
     assert {(request.tenant, request.max_tier) for request in fakes.asked} == {("acme", TIER_1)}
+
+
+async def test_a_source_is_listed_page_by_page(served: tuple[Fakes, grpc.aio.Channel]) -> None:
+    fakes, channel = served
+    documents = RemotePassages(channel)
+    chunks, token = await documents.page("acme", "handbook", token="")
+    assert ([chunk.reference.source for chunk in chunks], token) == (["handbook"], "more")
+    assert (await documents.page("acme", "handbook", token=token))[1] == ""
+    assert [(request.tenant, request.page_token) for request in fakes.asked] == [("acme", ""), ("acme", "more")]
+    fakes.refusal = grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(Unavailable):
+        await documents.page("acme", "handbook", token="")
 
 
 async def test_texts_are_embedded_in_order(served: tuple[Fakes, grpc.aio.Channel]) -> None:
