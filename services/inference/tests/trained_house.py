@@ -42,10 +42,11 @@ async def migrated(database: testing.Database) -> None:
 
 @dataclass
 class Traffic:
-    """Queries that come without a pause, and what became of them."""
+    """Queries that come one after the other, and what became of them. most: so many are under way at a time."""
 
     bus: Any
     pause: float = 0.05
+    most: int = 1_000
     asked: dict[str, float] = field(default_factory=dict)
     answers: dict[str, AnswerCompleted] = field(default_factory=dict)
     answered: dict[str, float] = field(default_factory=dict)
@@ -64,7 +65,8 @@ class Traffic:
 
     async def flow(self) -> None:
         while True:
-            await self.ask()
+            if len(self.asked) - len(self.answers) < self.most:
+                await self.ask()
             await asyncio.sleep(self.pause)
 
     async def all_answered(self) -> None:
