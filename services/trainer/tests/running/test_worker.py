@@ -13,14 +13,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from headrace_models.generation import ChatText, wheel_weights
 from headrace_runtime.errors import Unavailable
 from headrace_trainer.running.failures import Died, Stopped
 from headrace_trainer.running.ports import Row, Stepped, Trained
 from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Method, Recipe, Run, Target
 from headrace_trainer.running.shelf import FileShelf
+from headrace_trainer.running.tokens import converted, read_tokens
 from headrace_trainer.running.worker import Premises, ProcessWorker, command_of
+from transformers import AutoTokenizer
 
 from services.trainer.tests.running.house import LAYOUT, NOW
+
+#: Where the tests' models are converted.
+MODELS = Path(__file__).parents[4] / "build" / "models"
 
 SECRET = "Fontanelle"
 TOKENIZER = {
@@ -218,3 +224,14 @@ async def test_the_shelf_takes_what_is_whole_alone(tmp_path: Path) -> None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.models
+def test_the_wheels_tokenizer_is_found_where_its_weights_were_converted(tmp_path: Path) -> None:
+    weights = wheel_weights(MODELS)
+    assert converted(MODELS) == weights.folder.absolute()
+    assert converted(tmp_path) is None
+    tokens = read_tokens(weights.folder)
+    text = ChatText(AutoTokenizer.from_pretrained(weights.folder))
+    assert tokens.count("A sluice is a gate.") == text.count("A sluice is a gate.")
+    assert tokens.count("<|im_end|>") > 1  # a passage's words, not the end of a turn

@@ -10,7 +10,7 @@ from uuid import UUID
 import grpc
 from headrace.training.v1 import service_pb2, service_pb2_grpc
 from headrace_identity import Principal
-from headrace_runtime.errors import NotFound, Rejected
+from headrace_runtime.errors import Denied, NotFound, Rejected
 from headrace_stream import Ledger, Unit
 
 from headrace_trainer.running.failures import Stopped
@@ -18,6 +18,9 @@ from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.ports import Books, Registry, Turns, Worker
 from headrace_trainer.running.runs import State, Target
 from headrace_trainer.running.translate import check_tenant, read_pause, read_rules, to_rules, to_stamp
+
+#: Who may stop everybody's.
+_STOPPER = "sre"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -86,6 +89,7 @@ class LoopServicer(service_pb2_grpc.LoopServiceServicer):
     async def PauseLoop(self, request: service_pb2.PauseLoopRequest, context: Context) -> service_pb2.PauseLoopResponse:
         del context
         caller = self._desk.caller()
+        _check_whose(request.tenant, caller)
         async with self._desk.ledger.unit(tenant=request.tenant) as unit:
             books = self._desk.books_on(unit)
             pause = read_pause(request, by=caller.subject or caller.role, at=await books.now())
@@ -114,8 +118,7 @@ class LoopServicer(service_pb2_grpc.LoopServiceServicer):
         self, request: service_pb2.ResumeLoopRequest, context: Context
     ) -> service_pb2.ResumeLoopResponse:
         del context
-        if request.tenant:
-            _check(request.tenant)
+        _check_whose(request.tenant, self._desk.caller())
         async with self._desk.ledger.unit(tenant=request.tenant) as unit:
             await self._desk.books_on(unit).resume(request.tenant)
         self._desk.wake()
@@ -125,6 +128,14 @@ class LoopServicer(service_pb2_grpc.LoopServiceServicer):
 def _check(tenant: str) -> None:
     if violations := list(check_tenant(tenant)):
         raise Rejected(*violations)
+
+
+def _check_whose(tenant: str, caller: Principal) -> None:
+    """Everybody's is the SRE's, who answers for the machines. Raises Denied, Rejected."""
+    if tenant:
+        _check(tenant)
+    elif caller.role != _STOPPER:
+        raise Denied("everybody's loop is for the role sre to stop: name a tenant")
 
 
 async def _current(books: Books, tenant: str) -> UUID | None:

