@@ -274,3 +274,31 @@ async def test_two_instances_share_the_partitions_and_a_leaving_one_hands_over(
         await until(lambda: len({number for _, number in handled}) == 150)
     assert {name for name, _ in handled} == {"first", "second"}
     assert len(handled) == 150
+
+
+async def test_the_backlog_says_where_records_wait_that_nobody_has_finished(
+    kafka: str, topic: Topic[QuerySubmitted]
+) -> None:
+    may_go_on = asyncio.Event()
+
+    async def handle(delivery: Delivery[QuerySubmitted]) -> Sequence[Event[Any]]:
+        if delivery.message.query_id == "2":
+            await may_go_on.wait()
+        return ()
+
+    async def ends(bus: Bus, expected: dict[int, int]) -> None:
+        async with asyncio.timeout(30):
+            while {number: offset for (_, number), offset in (await bus.backlog()).items()} != expected:
+                await asyncio.sleep(0.05)
+
+    await send(kafka, topic.name, [("k", query(n)) for n in range(4)])
+    async with open_bus(kafka, service="backlog") as bus:
+        bus.subscribe(topic, handle)
+        with pytest.raises(Unavailable):
+            await bus.backlog()
+        await bus.start()
+        partition = next(number for _, number in await bus.backlog())
+        await ends(bus, {partition: 2})
+        may_go_on.set()
+        await ends(bus, {})
+        await bus.stop(5.0)

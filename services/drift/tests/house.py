@@ -54,6 +54,13 @@ class SomeDatasets:
         return "4f2a" * 16, START, START + 5 * MINUTE
 
 
+class NoBacklog:
+    """Everything is read."""
+
+    async def backlog(self) -> dict[tuple[str, int], int]:
+        return {}
+
+
 @dataclass
 class House:
     """Everything but the bus, for one tenant."""
@@ -68,7 +75,7 @@ class House:
         self.vault = Vault(self.keyring, clock=lambda: 0.0)
         self.keys = Keys(self.vault)
         self.counter = Counter(self.desk, self.plan.windows, self.now)
-        self.observer = Observer(self.desk, self.plan, self.now)
+        self.observer = Observer(self.desk, self.plan, self.now, NoBacklog())
         self.office = Office(self.desk, self.plan, SomeDatasets(), self.now, uuid4)
         self.servicer = DriftServicer(self.office, lambda: Principal("developer", self.tenant, "dora"))
 

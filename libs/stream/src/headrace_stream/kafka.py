@@ -152,6 +152,23 @@ class Bus:
         )
         return Consumption(declared)
 
+    async def backlog(self) -> dict[tuple[str, int], int]:
+        """Returns where this service stands in partitions that have records which no instance of it has finished.
+
+        The offset of the first such record, by topic and partition. Raises Unavailable("kafka"), before the start too.
+        """
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                found = [await part.backlog() for part in self._parts if isinstance(part, Subscription)]
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise Unavailable("kafka") from error
+        return {partition: offset for one in found for partition, offset in one.items()}
+
+    async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Reads the committed offsets of a group, of the partitions that have one."""
+        found = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        return {partition: position.offset for partition, position in found.items() if position.offset >= 0}
+
     async def beginnings(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Beginnings]:
         """Reads how often processes began at the committed offsets of a group."""
         committed = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions))
@@ -354,6 +371,21 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         await self._commit()
         await self._withdraw_beginnings(list(self._began))
         await self._consumption.stop()
+
+    async def backlog(self) -> dict[tuple[str, int], int]:
+        """See Bus.backlog."""
+        if not self._tasks:
+            raise Unavailable("kafka")
+        live = self._consumption.live
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in self._worker.topics
+            for number in sorted(live.partitions_for_topic(topic) or ())
+        ]
+        firsts, ends = await live.beginning_offsets(partitions), await live.end_offsets(partitions)
+        committed = await self._bus.committed(self._group, partitions)
+        at = {partition: max(firsts[partition], committed.get(partition, 0)) for partition in partitions}
+        return {(p.topic, p.partition): at[p] for p in partitions if at[p] < ends[p]}
 
     def ready(self) -> bool:
         """Says whether records are being taken."""

@@ -63,7 +63,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         if settings.baseline_of == "live_model":
             bus.subscribe(topics.MODEL_CHANGED, ModelFollower(office).on_model)
         servicer = DriftServicer(office, current_principal)
-        async with ledger.relaying(bus), gatherer.gathering(), looking(Observer(desk, plan, _now)):
+        async with ledger.relaying(bus), gatherer.gathering(), looking(Observer(desk, plan, _now, bus)):
             yield Service(
                 bus, [Servicer(add_DriftServiceServicer_to_server, servicer, "headrace.drift.v1.DriftService")]
             )

@@ -34,7 +34,8 @@ from headrace_drift.measuring import (
     decide,
     explain,
 )
-from headrace_drift.ports import AlertRecord, Books, Desk, LookRecord, Unit
+from headrace_drift.patience import Patience
+from headrace_drift.ports import AlertRecord, Backlog, Books, Desk, LookRecord, Unit
 from headrace_drift.telling import tell_closed, tell_opened
 from headrace_drift.traffic import Cell, rolled, slices_of
 from headrace_drift.translate import tier_of, to_look, to_record
@@ -45,7 +46,7 @@ BY_ITSELF = "by itself"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How traffic is looked at. idle: after so long without an event nobody waits for a partition. keep: how long
+    """How traffic is looked at. idle: after so long without progress nobody waits for a partition. keep: how long
     sketches are kept."""
 
     windows: Windows = field(default_factory=Windows)
@@ -72,10 +73,14 @@ class Observer:
     desk: Desk
     plan: Plan
     now: Callable[[], datetime]
+    backlog: Backlog
+    patience: Patience = field(default_factory=Patience)
 
     async def look_around(self) -> int:
         """Takes every look that is due; returns how many were. Raises Unavailable."""
-        watermark = await self.desk.watermark(self.now(), idle=self.plan.idle)
+        # In this order: what is finished in between only makes the marks newer.
+        now, behind = self.now(), await self.backlog.backlog()
+        watermark = self.patience.watermark(now, behind, await self.desk.marks(), idle=self.plan.idle)
         return sum([await self.look(tenant, watermark) for tenant in await self.desk.tenants()])
 
     async def look(self, tenant: str, watermark: datetime) -> int:

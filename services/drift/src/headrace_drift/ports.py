@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -174,12 +174,18 @@ class Desk(Protocol):
     async def tenants(self) -> Sequence[str]:
         """Everybody who has traffic."""
 
-    async def watermark(self, now: datetime, *, idle: timedelta) -> datetime:
-        """Up to when events have been read: the time of the partition that is furthest behind, of those of which
-        anything was read within `idle`; now where there is none."""
+    async def marks(self) -> Mapping[tuple[str, int], datetime]:
+        """How far partitions have been read, by topic and partition: the newest event's time."""
 
     def leading(self) -> AbstractAsyncContextManager[Leadership]:
         """Opens what says which of several instances looks."""
+
+
+class Backlog(Protocol):
+    """What is still to be read, by whichever instance."""
+
+    async def backlog(self) -> Mapping[tuple[str, int], int]:
+        """See headrace_stream.Bus.backlog. Raises Unavailable."""
 
 
 class Datasets(Protocol):

@@ -43,7 +43,7 @@ class Settings(StatefulSettings):
         description="How late an event may come behind the slowest partition, and count.",
     )
     idle_seconds: float = Field(
-        60.0, gt=0, description="After so long without an event nobody waits for a partition; and the first look waits."
+        60.0, gt=0, description="After so long without progress nobody waits for a partition that has records."
     )
     baseline_seconds: int = Field(
         _WEEK, ge=1, description="What becomes the baseline by itself: the first period that is so long, …"

@@ -30,9 +30,6 @@ async def looking(observer: Observer) -> AsyncIterator[None]:
 
 
 async def _look_for_ever(observer: Observer) -> None:
-    # Until events have had the time to be read there would be no partition to wait for, and what piled up on the topics
-    # while the service was down would all come too late.
-    await asyncio.sleep(observer.plan.idle.total_seconds())
     while True:
         try:
             async with observer.desk.leading() as leadership:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -230,10 +230,9 @@ class MemoryDesk:
         """See ports.Desk."""
         return sorted(self.shelf)
 
-    async def watermark(self, now: datetime, *, idle: timedelta) -> datetime:
+    async def marks(self) -> Mapping[tuple[str, int], datetime]:
         """See ports.Desk."""
-        marks = [mark for books in self.shelf.values() for mark in books.marks.values()]
-        return min([now, *(at for at, seen_at in marks if seen_at > now - idle)])
+        return {key: at for books in self.shelf.values() for key, (at, _) in books.marks.items()}
 
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[_Alone]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -461,10 +461,10 @@ class PostgresDesk:
         async with self._database.transaction() as connection:
             return [row["tenant"] for row in await connection.fetch("SELECT tenant FROM tenants ORDER BY tenant")]
 
-    async def watermark(self, now: datetime, *, idle: timedelta) -> datetime:
+    async def marks(self) -> Mapping[tuple[str, int], datetime]:
         async with self._database.transaction() as connection:
-            found = await connection.fetchval("SELECT min(at) FROM progress WHERE seen_at > $1", now - idle)
-        return min(now, found) if found else now
+            rows = await connection.fetch("SELECT topic, partition, at FROM progress")
+        return {(row["topic"], row["partition"]): row["at"] for row in rows}
 
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[PostgresLeadership]:
