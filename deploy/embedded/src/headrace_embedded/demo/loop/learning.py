@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from headrace.training.v1.training_pb2 import (
     TrainingRun,
 )
 from headrace_client.cli.report_plots import write_plot
-from headrace_client.errors import TimedOut
+from headrace_client.errors import TimedOut, Unavailable
 
 from headrace_embedded.demo import contest, sql_guide
 from headrace_embedded.demo.corpus import TENANT
@@ -52,17 +54,12 @@ async def model_of(stage: Stage, name: str) -> Model:
 
 
 async def follow(stage: Stage, run_id: str) -> TrainingRun:
-    """Sees a run to its end and tells how it goes. Raises NotReady for one that made no model."""
+    """Sees a run to its end and tells how it went. Raises NotReady for one that made no model."""
     run, said = TrainingRun(run_id=run_id), ""
-    try:
-        async for run in stage.client.follow_training(run_id, tenant=TENANT, timeout=RUN_S):
-            if (line := words.progress_line(run)) not in ("", said):
-                said = line
-                stage.say(line)
-    except TimedOut as error:
-        raise NotReady(
-            f"run {run_id} goes on: headrace train show {run_id}; headrace demo loop follows it on"
-        ) from error
+    async for run in _looks(stage, run_id):
+        if (line := words.progress_line(run)) not in ("", said):
+            said = line
+            stage.say(line)
     stage.say(*words.run_lines(run))
     if run.model:
         model = await model_of(stage, run.model)
@@ -70,6 +67,19 @@ async def follow(stage: Stage, run_id: str) -> TrainingRun:
     if run.state != RUN_STATE_DONE:
         raise NotReady(_why(run))
     return run
+
+
+async def _looks(stage: Stage, run_id: str) -> AsyncGenerator[TrainingRun, None]:
+    """A run as it stands, look after look until it has ended: no stream is held longer than some minutes."""
+    end = asyncio.get_running_loop().time() + RUN_S
+    while asyncio.get_running_loop().time() < end:
+        with contextlib.suppress(Unavailable, TimedOut):
+            run = await stage.client.get_training(run_id, tenant=TENANT)
+            yield run
+            if run.HasField("ended_at"):
+                return
+        await asyncio.sleep(LOOK_S)
+    raise NotReady(f"run {run_id} goes on; headrace demo loop follows it on, headrace train show tells more")
 
 
 def _why(run: TrainingRun) -> str:
