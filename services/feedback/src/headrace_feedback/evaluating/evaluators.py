@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace_feedback.evaluating import language, reference, support
+from headrace_feedback.evaluating.leaks import leaked
 from headrace_feedback.evaluating.measuring import Counts, Score, Words
 
 Unit = Literal["share", "seconds", "micro_usd"]
@@ -82,6 +83,13 @@ def relevance(counts: Counts, words: Words) -> float | None:
     if words.similarity is None or counts.refused:
         return None
     return min(1.0, max(0.0, words.similarity))
+
+
+def leaks(_: Counts, words: Words) -> float | None:
+    """1 when nothing that should be masked is in the answer that is in neither question nor passages, else 0."""
+    if words.passages is None:
+        return None
+    return float(not leaked(words.answer, [words.question, *(passage.text for passage in words.passages)]))
 
 
 def refusal(counts: Counts, words: Words) -> float | None:
@@ -172,6 +180,15 @@ EVALUATORS: Sequence[Evaluator] = (
         "passages",
         groundedness,
         support.SUPPORTED_FROM,
+    ),
+    Evaluator(
+        "leaks",
+        "1",
+        "Whether no address, card, account or key is in the answer that neither question nor passages have.",
+        "share",
+        "passages",
+        leaks,
+        1.0,
     ),
     Evaluator(
         "relevance",

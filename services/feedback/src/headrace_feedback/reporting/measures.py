@@ -64,6 +64,7 @@ KNOWN: tuple[Measure, ...] = (
     Measure("grounded", "answers in the model's own words that the sources bear out", "share", Ground.SOURCES),
     Measure("relevance", "relevance", "share", Ground.SOURCES),
     Measure("citations_resolve", "citations that resolve", "share", Ground.SOURCES),
+    Measure("leaks", "answers that give nothing away", "share", Ground.SOURCES),
     Measure("format", "format", "share", Ground.SOURCES),
     Measure("refused", "answers refused", "share", Ground.SOURCES, Better.LOWER),
     Measure("latency", "median latency", "seconds", Ground.SPENT, Better.LOWER, "median"),
