@@ -29,7 +29,7 @@ async def world(schema: testing.Database, kafka: str, tmp_path_factory: pytest.T
 
 
 def wish(tenant: str) -> service_pb2.StartTrainingRequest:
-    recipe = training_pb2.Recipe(epochs=12.0, tokens_a_step=128, context=256, checkpoint_steps=2, rank=4)
+    recipe = training_pb2.Recipe(epochs=4.0, tokens_a_step=700, context=512, checkpoint_steps=2, rank=4)
     return service_pb2.StartTrainingRequest(tenant=tenant, base="small", recipe=recipe, seed=3)
 
 
