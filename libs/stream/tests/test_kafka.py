@@ -288,16 +288,16 @@ async def test_the_backlog_says_where_records_wait_that_nobody_has_finished(
 
     async def ends(bus: Bus, expected: dict[int, int]) -> None:
         async with asyncio.timeout(30):
-            while {number: offset for (_, number), offset in (await bus.backlog()).items()} != expected:
+            while {number: offset for (_, number), offset in (await bus.backlog(topic.name)).items()} != expected:
                 await asyncio.sleep(0.05)
 
     await send(kafka, topic.name, [("k", query(n)) for n in range(4)])
     async with open_bus(kafka, service="backlog") as bus:
         bus.subscribe(topic, handle)
         with pytest.raises(Unavailable):
-            await bus.backlog()
+            await bus.backlog(topic.name)
         await bus.start()
-        partition = next(number for _, number in await bus.backlog())
+        partition = next(number for _, number in await bus.backlog(topic.name))
         await ends(bus, {partition: 2})
         may_go_on.set()
         await ends(bus, {})

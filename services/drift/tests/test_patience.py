@@ -35,7 +35,3 @@ def test_one_that_makes_no_progress_is_waited_for_no_longer() -> None:
     at = START + IDLE
     assert patience.watermark(at, {ONE: 99, TWO: 7}, marks, idle=IDLE) == START - HOUR
     assert patience.watermark(at + IDLE, {ONE: 100, TWO: 8}, marks, idle=IDLE) == START - 2 * HOUR, "it goes on"
-
-
-def test_what_is_not_counted_is_not_waited_for() -> None:
-    assert Patience().watermark(START, {("erasure.requested", 0): 3}, {}, idle=IDLE) == START

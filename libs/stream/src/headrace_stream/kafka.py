@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -152,14 +152,16 @@ class Bus:
         )
         return Consumption(declared)
 
-    async def backlog(self) -> dict[tuple[str, int], int]:
-        """Returns where this service stands in partitions that have records which no instance of it has finished.
+    async def backlog(self, *topics: str) -> dict[tuple[str, int], int]:
+        """Returns where this service stands in partitions of these topics that have records which no instance finished.
 
-        The offset of the first such record, by topic and partition. Raises Unavailable("kafka"), before the start too.
+        The offset of the first such record, by topic and partition. It waits for a poll, half a second where nothing
+        comes. Raises Unavailable("kafka"), before the start too.
         """
+        parts = [part for part in self._parts if isinstance(part, Subscription) and part.is_on(topics)]
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                found = [await part.backlog() for part in self._parts if isinstance(part, Subscription)]
+                found = await asyncio.gather(*(part.backlog() for part in parts))
         except (KafkaError, TimeoutError, OSError) as error:
             raise Unavailable("kafka") from error
         return {partition: offset for one in found for partition, offset in one.items()}
@@ -382,10 +384,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             for topic in self._worker.topics
             for number in sorted(live.partitions_for_topic(topic) or ())
         ]
-        firsts, ends = await live.beginning_offsets(partitions), await live.end_offsets(partitions)
-        committed = await self._bus.committed(self._group, partitions)
-        at = {partition: max(firsts[partition], committed.get(partition, 0)) for partition in partitions}
+        ends, committed = await asyncio.gather(
+            live.end_offsets(partitions), self._bus.committed(self._group, partitions)
+        )
+        at = {partition: committed.get(partition, 0) for partition in partitions}
         return {(p.topic, p.partition): at[p] for p in partitions if at[p] < ends[p]}
+
+    def is_on(self, topics: Collection[str]) -> bool:
+        """Says whether it takes records of any of these topics."""
+        return not self._worker.topics.keys().isdisjoint(topics)
 
     def ready(self) -> bool:
         """Says whether records are being taken."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -63,7 +64,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         if settings.baseline_of == "live_model":
             bus.subscribe(topics.MODEL_CHANGED, ModelFollower(office).on_model)
         servicer = DriftServicer(office, current_principal)
-        async with ledger.relaying(bus), gatherer.gathering(), looking(Observer(desk, plan, _now, bus)):
+        async with ledger.relaying(bus), gatherer.gathering(), looking(Observer(desk, plan, _now, CountedBacklog(bus))):
             yield Service(
                 bus, [Servicer(add_DriftServiceServicer_to_server, servicer, "headrace.drift.v1.DriftService")]
             )
@@ -75,6 +76,22 @@ def count(bus: Bus, consumers: Consumers, *, in_flight: int) -> None:
     bus.subscribe(topics.QUERY_EMBEDDED, consumers.on_vector, in_flight=in_flight)
     bus.subscribe(topics.FEEDBACK_RECORDED, consumers.on_feedback, in_flight=in_flight)
     bus.subscribe(topics.ANSWER_EVALUATED, consumers.on_scores, in_flight=in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedBacklog:
+    """See ports.Backlog."""
+
+    bus: Bus
+
+    async def backlog(self) -> Mapping[tuple[str, int], int]:
+        """See Backlog."""
+        return await self.bus.backlog(
+            topics.ANSWER_COMPLETED.name,
+            topics.QUERY_EMBEDDED.name,
+            topics.FEEDBACK_RECORDED.name,
+            topics.ANSWER_EVALUATED.name,
+        )
 
 
 def _now() -> datetime:

@@ -76,12 +76,14 @@ class Observer:
     backlog: Backlog
     patience: Patience = field(default_factory=Patience)
 
-    async def look_around(self) -> int:
-        """Takes every look that is due; returns how many were. Raises Unavailable."""
+    async def look_around(self) -> datetime:
+        """Takes every look that is due; returns up to where windows have been looked at. Raises Unavailable."""
         # In this order: what is finished in between only makes the marks newer.
         now, behind = self.now(), await self.backlog.backlog()
         watermark = self.patience.watermark(now, behind, await self.desk.marks(), idle=self.plan.idle)
-        return sum([await self.look(tenant, watermark) for tenant in await self.desk.tenants()])
+        for tenant in await self.desk.tenants():
+            await self.look(tenant, watermark)
+        return closable(watermark, self.plan.windows)
 
     async def look(self, tenant: str, watermark: datetime) -> int:
         """Takes a tenant's looks that are due. watermark: nothing older is expected."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 Partition = tuple[str, int]
-#: Topics whose events are counted; others hold up no look.
-COUNTED = frozenset({"answer.completed", "query.embedded", "feedback.recorded", "answer.evaluated"})
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,11 +30,7 @@ class Patience:
         read of each. One that nothing was ever read of holds up everything. One that stands where it stood `idle` ago
         is not waited for: something is wrong with it, and the others' drift would go unseen.
         """
-        self._stands = {
-            partition: self._since(partition, offset, now)
-            for partition, offset in behind.items()
-            if partition[0] in COUNTED
-        }
+        self._stands = {partition: self._since(partition, offset, now) for partition, offset in behind.items()}
         waited_for = [partition for partition, (_, since) in self._stands.items() if now - since < idle]
         return min([now, *(marks.get(partition, _LONG_AGO) for partition in waited_for)])
 

@@ -185,7 +185,7 @@ class Backlog(Protocol):
     """What is still to be read, by whichever instance."""
 
     async def backlog(self) -> Mapping[tuple[str, int], int]:
-        """See headrace_stream.Bus.backlog. Raises Unavailable."""
+        """Where partitions stand that have something to be counted: see headrace_stream.Bus. Raises Unavailable."""
 
 
 class Datasets(Protocol):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import structlog
 from headrace_runtime.errors import Unavailable
 
+from headrace_drift.baselines import closable
 from headrace_drift.looking import Observer
+from headrace_drift.ports import Leadership
 
 log = structlog.get_logger()
 
 #: How often one looks whether a look is due, in seconds: a tenth of a hop, within these.
 SHORTEST, LONGEST = 0.5, 30.0
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @asynccontextmanager
@@ -33,13 +37,19 @@ async def _look_for_ever(observer: Observer) -> None:
     while True:
         try:
             async with observer.desk.leading() as leadership:
-                while True:
-                    if await leadership.holds():
-                        await observer.look_around()
-                    await asyncio.sleep(pause(observer))
+                await _look_while_leading(observer, leadership)
         except Unavailable as down:
             log.warning("looks wait", reason=str(down))
             await asyncio.sleep(SHORTEST)
+
+
+async def _look_while_leading(observer: Observer, leadership: Leadership) -> None:
+    looked_until = BEGINNING
+    while True:
+        # Asking how far the topics have been read takes a while, so it is asked only when a window may have closed.
+        if await leadership.holds() and looked_until < closable(observer.now(), observer.plan.windows):
+            looked_until = await observer.look_around()
+        await asyncio.sleep(pause(observer))
 
 
 def pause(observer: Observer) -> float:
