@@ -30,6 +30,7 @@ async def test_a_run_goes_from_cause_to_model(house: House) -> None:
     assert (ended.made.address, ended.made.base.name) == (f"file:///models/{model}", "tiny")
     assert [(point.step, point.loss) for point in ended.curve] == [(1, 1.0), (2, 0.5)]
     assert (ended.progress.step, ended.progress.steps, ended.progress.tokens) == (2, 2, 200)
+    assert ended.progress.held_out_loss == 1.0
     assert house.registry.rolled_out == [model]
     assert house.worker.forgotten == [ended.run_id]
     (told,) = await house.endings()

@@ -38,7 +38,6 @@ async def test_a_model_is_made_and_the_same_again_though_everything_was_killed(w
         whole = await ended(training, (await training.StartTraining(wish(tenant))).run, seconds=MINUTES)
         assert whole.model.startswith(f"{tenant}-generator@")
         assert whole.held_out_loss > 0
-        assert whole.loss < whole.curve[0].loss if whole.curve else True
     async with world.instance() as (training, _, process):
         run = (await training.StartTraining(wish(tenant))).run
         before = await under_way(training, run, steps=4, seconds=MINUTES)

@@ -30,7 +30,7 @@ from opentelemetry.trace import Span
 from headrace_trainer.running.asking import Wish, ask
 from headrace_trainer.running.failures import Died, Stopped, Word
 from headrace_trainer.running.loop import BookedLoop
-from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Trained, Turns, Worker
+from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Stepped, Trained, Turns, Worker
 from headrace_trainer.running.rules import Hindrance, Moment, hindrance
 from headrace_trainer.running.runs import Cause, Made, Point, Progress, Run, State, Target, name_of
 
@@ -94,6 +94,16 @@ class Heard:
     progress: Progress
     began: float
     points: list[Point] = field(default_factory=list)
+
+    def add(self, stepped: Stepped) -> None:
+        """A step; the loss on held-out rows stays as it was last measured."""
+        before = self.progress.held_out_loss
+        self.progress, self.points = stepped.progress, [*self.points, *stepped.points]
+        self.measure(self.progress.held_out_loss or before)
+
+    def measure(self, held_out_loss: float) -> None:
+        """The last loss on held-out rows; 0 says nothing."""
+        self.progress = replace(self.progress, held_out_loss=held_out_loss or self.progress.held_out_loss)
 
 
 class Conductor:
@@ -351,9 +361,10 @@ class Conductor:
         async with contextlib.aclosing(self._parts.worker.train(run, layout, rows)) as said:
             async for word in said:
                 if isinstance(word, Trained):
+                    heard.measure(word.held_out_loss)
                     return word
                 counter("headrace.training.tokens").add(max(0, word.progress.tokens - heard.progress.tokens))
-                heard.progress, heard.points = word.progress, [*heard.points, *word.points]
+                heard.add(word)
                 if time.monotonic() - stored >= self._parts.limits.progress:
                     await self._store(run, heard)
                     stored, heard.points = time.monotonic(), []
