@@ -44,7 +44,14 @@ def served(**values: float) -> list[Line]:
 
 def own(**values: float) -> list[Line]:
     """The same in its own words."""
-    champion = {"key_facts": 0.35, "token_f1": 0.25, "rouge_l": 0.22, "leaks": 1.0}
+    champion = {
+        "key_facts": 0.35,
+        "token_f1": 0.25,
+        "rouge_l": 0.22,
+        "relevance": 0.7,
+        "groundedness": 0.6,
+        "leaks": 1.0,
+    }
     return [line(measure, value, values.get(measure, value)) for measure, value in champion.items()]
 
 
@@ -90,10 +97,21 @@ def test_one_that_is_better_passes() -> None:
 def test_one_trained_on_shuffled_answers_is_refused_with_the_rule_and_by_how_much() -> None:
     """It writes fluently, of other things: its loss is lower than the base's, its facts are gone, and as served the
     check against the passages hides most of that."""
-    report = judged(with_own(own(key_facts=0.08, token_f1=0.12, rouge_l=0.11)))
-    assert {one.rule for one in report.lines if not one.passed} == {"known_answers"}
-    assert "(key_facts) fell by 27.0 points" in refusal(report)
-    assert "3.0 points down are allowed; that it is worse is proven." in refusal(report)
+    shuffled = own(key_facts=0.08, token_f1=0.12, rouge_l=0.11, relevance=0.3, groundedness=0.2)
+    report = judged(with_own(shuffled))
+    refusing = {one.rule for one in report.lines if not one.passed}
+    assert refusing == {"key_facts", "relevant", "supported_own_words"}
+    assert "(relevance) fell by 40.0 points" in refusal(report)
+    assert "5.0 points down are allowed; that it is worse is proven." in refusal(report)
+
+
+def test_a_champion_that_agrees_with_itself_is_no_measure() -> None:
+    """Rows that nobody corrected hold what the champion said: to say the same in other words is no loss."""
+    lines = [line("token_f1", 0.9, 0.72), line("rouge_l", 0.9, 0.71)]
+    assert judged(with_own([*[one for one in own() if one.measure not in ("token_f1", "rouge_l")], *lines])).passed
+    worse = [line("token_f1", 0.9, 0.5), line("rouge_l", 0.9, 0.5)]
+    report = judged(with_own([*[one for one in own() if one.measure not in ("token_f1", "rouge_l")], *worse]))
+    assert not report.passed
 
 
 def test_a_model_that_was_never_measured_is_refused() -> None:

@@ -42,7 +42,7 @@ async def test_the_gate_lets_a_sound_one_through_and_asks_only_once(home: House)
 
 
 async def test_the_gate_refuses_one_trained_on_shuffled_answers(home: House) -> None:
-    home.asking.lines = {"as_served": served(), "own_words": own(key_facts=0.05, token_f1=0.1, rouge_l=0.1)}
+    home.asking.lines = {"as_served": served(), "own_words": own(key_facts=0.05, relevance=0.2, groundedness=0.2)}
     run = home.run()
     name = await home.office.register(run, home.made(run))
     verdict = await home.office.judge(run, name)

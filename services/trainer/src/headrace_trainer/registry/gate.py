@@ -125,15 +125,17 @@ def _silent(name: str, rule: ShareRule) -> GateLine:
 
 def _held(name: str, rule: ShareRule, line: Line, *, allowed: float) -> GateLine:
     sign = 1 if rule.better == "higher" else -1
-    passed, words = _weighed(rule.says, line, sign, allowed=allowed, sure=rule.sure)
+    passed, words = _weighed(rule.says, line, sign, allowed=allowed, sure=rule.sure, proven_by=rule.proven_by)
     return GateLine(name, line.kind, line.b, line.a, line.low, line.high, allowed, passed, words)
 
 
-def _weighed(says: str, line: Line, sign: int, *, allowed: float, sure: float) -> tuple[bool, str]:
+def _weighed(
+    says: str, line: Line, sign: int, *, allowed: float, sure: float, proven_by: float = 0.0
+) -> tuple[bool, str]:
     """Whether a line holds, and "Answers that …, by grounded, on how-to questions fell by 12.0 points (95 % interval
     −20.1 to −4.2, 88 pairs); 5.0 points down are allowed."."""
     likely, worse_by = _likely_worse(line, sign), -sign * line.difference
-    is_proven = sign * (line.high if sign > 0 else line.low) < 0
+    is_proven = sign * (line.high if sign > 0 else line.low) < -proven_by
     passed = not is_proven and (worse_by <= allowed + 1e-9 or likely < sure)
     change = line.difference
     verb = "did not change" if abs(change) < 5e-4 else f"{'rose' if change > 0 else 'fell'} by {_points(abs(change))}"

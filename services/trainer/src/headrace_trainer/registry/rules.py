@@ -26,8 +26,8 @@ class ShareRule(Strict):
     """A measure of a report, from 0 to 1, that may not fall (or rise, where lower is better).
 
     falls_by: so far the candidate's estimate may lie on the wrong side of the champion's. What lies further fails where
-    it is as likely as `sure` that it is worse at all. It also fails where the whole interval lies there. by_kind: how
-    far it may on each kind with enough pairs.
+    it is as likely as `sure` that it is worse at all. It also fails where the whole interval lies further than
+    `proven_by` there. by_kind: how far it may on each kind with enough pairs.
     """
 
     measures: tuple[str, ...] = Field(min_length=1)
@@ -36,6 +36,7 @@ class ShareRule(Strict):
     better: Literal["higher", "lower"] = "higher"
     by_kind: float | None = Field(None, ge=0, le=1)
     sure: float = Field(0.8, ge=0.5, lt=1)
+    proven_by: float = Field(0.0, ge=0, le=1)
     least_pairs: int = Field(20, ge=1)
     needed: Literal["one", "none"] = "none"
     says: str
