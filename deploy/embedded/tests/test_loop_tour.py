@@ -318,3 +318,13 @@ def test_what_nobody_can_know_is_rightly_refused() -> None:
     unknown = sql_guide.beyond()[0]
     assert asking.is_right(unknown, Answer(grounding=GROUNDING_NOT_IN_SOURCES))
     assert not asking.is_right(unknown, Answer(text="On all of them.", grounding=GROUNDING_GROUNDED))
+
+
+def test_those_who_know_better_correct_what_says_more_or_less() -> None:
+    (asked,) = asking.with_corrections(asking.askings([KNOWN], occasion="again", round_=1), sql_guide.quoted)
+    assert asked.expected == "The HAVING clause filters whole groups after aggregation."
+    assert asking.correction(asked, "The HAVING clause filters whole groups after aggregation [1].") == ""
+    assert asking.correction(asked, f"{asked.expected} A HAVING clause may use aggregate functions.") == asked.expected
+    assert asking.correction(asked, "The sources don't say.") == asked.expected
+    (unknowing,) = asking.askings([KNOWN], occasion="shift", round_=1)
+    assert asking.correction(unknowing, "The sources don't say.") == ""

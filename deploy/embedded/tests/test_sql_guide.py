@@ -89,6 +89,17 @@ def test_nothing_held_out_is_asked_before_in_nearly_the_same_words() -> None:
     assert [pair for pair in pairs if token_f1(content(pair[0]), content(pair[1])) > 0.7] == []
 
 
+@pytest.mark.parametrize("question", TRAFFIC, ids=lambda q: q.id)
+def test_the_guide_can_be_quoted_on_what_users_ask(question: KnownQuestion) -> None:
+    said = sql_guide.quoted(question)
+    assert key_fact_recall(said, question.facts) == 1
+    assert said in " ".join(GUIDE[next(iter(question.documents))].markdown.split())
+
+
+def test_the_guide_cannot_be_quoted_on_what_it_does_not_say() -> None:
+    assert [sql_guide.quoted(question) for question in BEYOND] == [""] * len(BEYOND)
+
+
 def test_what_is_beyond_the_guide_has_no_answer_in_it() -> None:
     assert len(BEYOND) >= 5
     assert not any(question.answerable or question.facts or question.documents for question in BEYOND)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import Any
 
 import yaml
+from headrace_feedback.evaluating.reference import key_fact_recall
 
 from headrace_embedded.demo.corpus import Topic
 from headrace_embedded.demo.questions import KnownQuestion
@@ -19,6 +21,19 @@ def guide() -> list[Topic]:
     files = (resources.files(__package__) / "sql").iterdir()
     texts = {file.name.removesuffix(".md"): file.read_text(encoding="utf-8") for file in files}
     return [Topic(name, text.splitlines()[0].lstrip("# "), text) for name, text in sorted(texts.items())]
+
+
+def quoted(question: KnownQuestion) -> str:
+    """What the guide says to a question, word for word: the one sentence with all its key facts, or the fewest in a row
+    that have them. Empty where the guide does not say."""
+    texts = [topic.markdown for topic in guide() if topic.name in question.documents]
+    sentences = [one for text in texts for line in text.splitlines()[1:] for one in re.split(r"(?<=\.) ", line) if one]
+    for length in (1, 2, 3):
+        for first in range(len(sentences) - length + 1):
+            said = " ".join(sentences[first : first + length])
+            if key_fact_recall(said, question.facts) == 1:
+                return said
+    return ""
 
 
 def traffic() -> list[KnownQuestion]:

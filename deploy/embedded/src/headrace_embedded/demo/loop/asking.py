@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID, uuid5
 
 from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, FeedbackSubmitted
@@ -15,6 +16,7 @@ from headrace_client.client import Client
 from headrace_client.errors import Overloaded, Unavailable
 from headrace_client.updates import Answered
 from headrace_feedback.evaluating.reference import key_fact_recall
+from headrace_models.prompting import without_markers
 
 from headrace_embedded.demo.corpus import TENANT
 from headrace_embedded.demo.questions import SEED, KnownQuestion
@@ -34,11 +36,15 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A question on its way, and who asks it. The id is the same whenever the tour is taken up again."""
+    """A question on its way, and who asks it. The id is the same whenever the tour is taken up again.
+
+    expected: what the asker, an expert, would have said; empty for one who only judges.
+    """
 
     known: KnownQuestion
     query_id: str
     subject: str
+    expected: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Heard:
     variant: str
     trace_id: str
     is_right: bool
+    text: str = field(default="", repr=False)
     seconds: float = field(compare=False, default=0.0)
 
 
@@ -69,6 +76,17 @@ def askings(
     ]
 
 
+def with_corrections(wanted: Iterable[Asking], expected: Callable[[KnownQuestion], str]) -> list[Asking]:
+    """The same, asked by people who know the answer."""
+    return [replace(asking, expected=expected(asking.known)) for asking in wanted]
+
+
+def correction(asking: Asking, answer: str) -> str:
+    """What the asker would have said instead; empty where the answer says just that, or they don't know better."""
+    said = " ".join(without_markers(answer).split())
+    return "" if said == asking.expected else asking.expected
+
+
 def is_right(known: KnownQuestion, answer: Answer) -> bool:
     """What the user thinks: all key facts are there, or it was rightly said that the sources don't know."""
     refused = answer.grounding == GROUNDING_NOT_IN_SOURCES
@@ -78,7 +96,7 @@ def is_right(known: KnownQuestion, answer: Answer) -> bool:
 
 
 async def ask_all(client: Client, wanted: Iterable[Asking], advance: Advance) -> list[Heard]:
-    """Asks some at a time, and records a thumb for each answer: up when it is right, down when not."""
+    """Asks some at a time, and records a thumb for each answer: up when it is right, down when not; and corrections."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(asking: Asking) -> Heard:
@@ -126,17 +144,26 @@ def _heard(asking: Asking, update: Answered, *, seconds: float) -> Heard:
     grounding = Grounding.Name(answer.grounding).removeprefix("GROUNDING_").lower()
     variant = f"{answer.variant.name}@{answer.variant.version}"
     trace = answer.trace_id or update.trace_id
-    return Heard(asking.query_id, grounding, variant, trace, is_right(asking.known, answer), seconds)
+    return Heard(asking.query_id, grounding, variant, trace, is_right(asking.known, answer), answer.text, seconds)
 
 
 async def _judge(client: Client, asking: Asking, heard: Heard) -> None:
-    judgement = FeedbackSubmitted(
-        feedback_id=str(uuid5(_NAMESPACE, f"thumb {asking.query_id}")),
-        tenant=TENANT,
-        query_id=asking.query_id,
-        subject=asking.subject,
-        thumb=THUMB_UP if heard.is_right else THUMB_DOWN,
-    )
+    thumb = THUMB_UP if heard.is_right else THUMB_DOWN
+    await _record(client, FeedbackSubmitted(feedback_id=_id(asking, "thumb"), thumb=thumb, **_about(asking)))
+    if better := correction(asking, heard.text):
+        corrected = FeedbackSubmitted(feedback_id=_id(asking, "correction"), correction=better, **_about(asking))
+        await _record(client, corrected)
+
+
+def _id(asking: Asking, kind: str) -> str:
+    return str(uuid5(_NAMESPACE, f"{kind} {asking.query_id}"))
+
+
+def _about(asking: Asking) -> dict[str, Any]:
+    return {"tenant": TENANT, "query_id": asking.query_id, "subject": asking.subject}
+
+
+async def _record(client: Client, judgement: FeedbackSubmitted) -> None:
     for pause in (0.2, 0.5, 1.0, 2.0):
         try:
             await client.record_feedback(judgement)

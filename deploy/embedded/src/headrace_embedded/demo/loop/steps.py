@@ -193,13 +193,21 @@ async def ask_for_a_model(stage: Stage) -> TrainingRun:
 
 
 async def again(stage: Stage) -> Facts:
-    """They ask again: the sources know now, and users say which answers are right."""
+    """They ask again: the sources know now, and users say which answers are right, or what would have been.
+
+    Without corrections a model could at best learn to repeat what is served, and the gate would hold it against that.
+    """
     wanted = asking.askings(
         sql_guide.traffic(), occasion="again", round_=stage.round, erased=erased(stage), erased_asks=ERASED_ASKS
     )
-    heard = await _ask(stage, wanted)
-    stage.say(f"Of these questions {ERASED_ASKS} are {erased(stage)}'s.")
-    return _shares(heard)
+    experts = asking.with_corrections(wanted, sql_guide.quoted)
+    heard = await _ask(stage, experts)
+    corrected = sum(bool(asking.correction(one, said.text)) for one, said in zip(experts, heard, strict=True))
+    stage.say(
+        f"{corrected} answers were corrected: to the one sentence that says it. Of these questions {ERASED_ASKS} are "
+        f"{erased(stage)}'s."
+    )
+    return {"corrected": corrected, **_shares(heard)}
 
 
 async def _ask(stage: Stage, wanted: Sequence[Asking]) -> list[Heard]:
