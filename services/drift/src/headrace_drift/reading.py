@@ -41,19 +41,18 @@ def read_answer(
     The event has the answer's tier, which is the question's or stricter.
     """
     query, tier = message.query, Tier.of(message.tier)
-    text = opener.reveal(message.question, tier).reveal()
+    question, words = keys.reader.read_with_words(opener.reveal(message.question, tier).reveal())
     observation = Observation(
         query.query_id,
         _conversation(query, keys),
         tier,
         kind=message.routing.kind,
-        question=keys.reader.read(text),
+        question=question,
         answer=_answer(message),
         trace_parent=trace_parent,
     )
     cell, at = Cell(query.product, message.routing.kind), _time(message.completed_at, now)
-    words = keys.reader.words(text) if tier < Tier.TIER_2 else {}
-    return Seen(query.tenant, cell, at, observation, _subject(query, keys), words)
+    return Seen(query.tenant, cell, at, observation, _subject(query, keys), words if tier < Tier.TIER_2 else {})
 
 
 def read_vector(message: QueryEmbedded, keys: TenantKeys, opener: Opener, *, now: datetime) -> Seen | None:

@@ -65,16 +65,21 @@ class Reader:
 
     def read(self, text: str) -> Question:
         """The features of a question in the clear. Text that holds no word has no words; it still has a length."""
+        return self.read_with_words(text)[0]
+
+    def read_with_words(self, text: str) -> tuple[Question, dict[int, str]]:
+        """As `read` and `words` together, at the price of one."""
         sentences = [words for words in _sentences(text[:LONGEST]) if words]
         said = [word for words in sentences for word in words]
-        hashes = np.array([self.hashing.word(word) for word in said], dtype=np.uint64)
+        tags = [self.hashing.word(word) for word in said]
+        hashes = np.array(tags, dtype=np.uint64)
         grams = np.concatenate([self._pairs(hashes), self._triples(" ".join(said))])
-        return Question(hashes, grams, tuple(len(words) for words in sentences), len(text))
+        question = Question(hashes, grams, tuple(len(words) for words in sentences), len(text))
+        return question, dict(zip(tags, said, strict=True))
 
     def words(self, text: str) -> dict[int, str]:
         """The different words in the clear, by hash. For `Lexicon.add` alone, which keeps what many people say."""
-        found = {word for words in _sentences(text[:LONGEST]) for word in words}
-        return {self.hashing.word(word): word for word in found}
+        return self.read_with_words(text)[1]
 
     def _pairs(self, words: NDArray[np.uint64]) -> NDArray[np.uint16]:
         a, b = self._multipliers[:2]
