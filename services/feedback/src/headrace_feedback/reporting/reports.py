@@ -171,8 +171,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measure of one kind. more: so many more answers of each side would tell; 0 where one can. lost: pairs in which
-    B does worse than A."""
+    """One measure of one kind. more: so many more answers of each side would tell; 0 where one can. lost: pairs in
+    which B does worse than A."""
 
     kind: str
     measure: Measure
