@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -216,7 +216,8 @@ def train(job: Job, around: Surroundings) -> Done:
         seed=job.seed,
     )
     loop = Loop(writer, plan, job, around, fingerprint(job, base, found))
-    around.say(_started(loop.resume().step, len(plan), job=job, base=base, found=found, before=before))
+    started = _started(loop.resume().step, len(plan), job=job, base=base, found=found, before=before)
+    around.say(replace(started, processes=around.accelerator.num_processes))
     position = loop.run()
     held_out = writer.held_out_loss()
     report = _report(writer, found, before)

@@ -26,6 +26,7 @@ class Started(Event):
     left_out: int
     base: Mapping[str, str]
     base_held_out_loss: float | None
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
