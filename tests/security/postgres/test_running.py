@@ -32,7 +32,10 @@ async def test_no_service_connects_as_owner_or_superuser(stack: Trial) -> None:
         await connection.close()
     names = {row["name"] for row in connected}
     assert names <= {provision.role_of(schema) for schema in provision.SCHEMAS}
-    assert {provision.role_of(name) for name in ("ingest", "classifier", "retriever", "inference", "feedback", "drift", "trainer")} <= names
+    assert {
+        provision.role_of(name)
+        for name in ("ingest", "classifier", "retriever", "inference", "feedback", "drift", "trainer")
+    } <= names
     assert not any(row["is_mighty"] or row["is_owner"] for row in connected)
 
 
