@@ -168,9 +168,9 @@ class Neighbours:
     """Who helps to measure; None: nobody is named, and what needs them is off."""
 
     passages: Passages | None = None
-    documents: Documents | None = None
     embedder: Embedder | None = None
     backend: Backend | None = None
+    documents: Documents | None = None
 
     @property
     def missing(self) -> Mapping[str, str]:
