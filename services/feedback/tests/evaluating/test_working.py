@@ -31,7 +31,7 @@ from services.feedback.tests.evaluating.house import (
 )
 
 BY_COUNTS = {"citations_resolve", "format", "latency", "cost"}
-BY_WORDS = BY_COUNTS | {"citations_support", "groundedness", "relevance"}
+BY_WORDS = BY_COUNTS | {"citations_support", "groundedness", "leaks", "relevance"}
 JUDGED = {"judge:strict/correct", "judge:strict/helpful"}
 
 
