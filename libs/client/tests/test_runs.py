@@ -41,13 +41,17 @@ RUN = "7a1f3c52-6f0e-4f0e-9d9b-0a2f6a0a6f10"
 
 @dataclass
 class FakeRuns(RunServiceServicer):
-    """A run that is answered in two looks, and measured in one more; `endless` never ends."""
+    """A run that is answered in two looks, and measured in one more; `endless` never ends.
+
+    broken_off: so many times the server has held a watcher for long enough.
+    """
 
     run: runs_pb2.Run = field(default_factory=runs_pb2.Run)
     started: list[runs_pb2.StartRunRequest] = field(default_factory=list)
     stale: runs_pb2.ListStaleAnswersResponse = field(default_factory=runs_pb2.ListStaleAnswersResponse)
     asked: list[Any] = field(default_factory=list)
     endless: bool = False
+    broken_off: int = 0
     ends: runs_pb2.RunState.ValueType = runs_pb2.RUN_STATE_DONE
     failure: str = ""
 
@@ -74,6 +78,9 @@ class FakeRuns(RunServiceServicer):
         self, request: runs_pb2.WatchRunRequest, context: Any
     ) -> AsyncIterator[runs_pb2.WatchRunResponse]:
         yield runs_pb2.WatchRunResponse(run=self.run)
+        if self.broken_off:
+            self.broken_off -= 1
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "held for long enough")
         if self.endless:
             await asyncio.sleep(60)
         self.run.answered, self.run.state, self.run.failure = self.run.total, self.ends, self.failure
@@ -198,6 +205,13 @@ async def test_who_does_not_wait_is_told_how_to_look(house: House) -> None:
     ran = await command(house, "replay", "--variant", "shorter", "--detach")
     assert ran.exit_code == 0
     assert f"headrace runs watch {RUN} --tenant demo" in ran.stderr
+
+
+async def test_a_run_is_followed_for_longer_than_a_server_holds_a_call(house: House) -> None:
+    house.runs.broken_off = 2
+    ran = await command(house, "replay", "--variant", "shorter")
+    assert ran.exit_code == 0, ran.stderr
+    assert house.runs.broken_off == 0
 
 
 async def test_leaving_by_ctrl_c_lets_the_run_go_on_and_says_how_to_watch_it(house: House) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +120,24 @@ class Callee:
                     yield response
             finally:
                 call.cancel()
+
+    async def follow(
+        self, method: UnaryStreamMultiCallable[Request, Response], request: Request, *, name: str, timeout: float
+    ) -> AsyncGenerator[Response, None]:
+        """As stream, for what may be watched again at any time: no server holds one call for long, so that a forgotten
+        client does not hold it for ever, and what is watched may take hours. Raises TimedOut after `timeout`
+        seconds."""
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                async with aclosing(self.stream(method, request, name=name, timeout=until - time.monotonic())) as seen:
+                    async for response in seen:
+                        yield response
+            except TimedOut:
+                if time.monotonic() >= until:
+                    raise
+            else:
+                return
 
     def _metadata(self, name: str, request: Message, headers: Mapping[str, str]) -> Metadata:
         if self.credentials is None:

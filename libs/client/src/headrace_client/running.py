@@ -38,7 +38,7 @@ class Running:
         """Yields a run whenever it has changed, and lastly as it ended."""
         callee, stub = self._runs()
         request = runs_pb2.WatchRunRequest(tenant=tenant, run_id=run_id)
-        async with aclosing(callee.stream(stub.WatchRun, request, name="WatchRun", timeout=timeout)) as responses:
+        async with aclosing(callee.follow(stub.WatchRun, request, name="WatchRun", timeout=timeout)) as responses:
             async for response in responses:
                 yield response.run
 

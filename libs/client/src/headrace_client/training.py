@@ -38,7 +38,7 @@ class Training:
         """Yields a run whenever it has changed, and lastly as it ended; without its curve."""
         callee, stub = self._training()
         request = service_pb2.WatchTrainingRequest(tenant=tenant, run_id=run_id)
-        stream = callee.stream(stub.WatchTraining, request, name="WatchTraining", timeout=timeout)
+        stream = callee.follow(stub.WatchTraining, request, name="WatchTraining", timeout=timeout)
         async with aclosing(stream) as responses:
             async for response in responses:
                 yield response.run
