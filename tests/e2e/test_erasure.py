@@ -397,6 +397,7 @@ async def test_what_was_made_of_an_answer_goes_with_it(trial: Trial, put_topics:
         await client.interaction(tenant=TENANT, query_id=other.query_id)
 
 
+@pytest.mark.long
 async def test_documents_become_rows_and_go_with_their_source(trial: Trial) -> None:
     said = canary("manual")
     query = DatasetQuery(purpose=PURPOSE_TRAIN, document_sources=["manuals"], documents_only=True)

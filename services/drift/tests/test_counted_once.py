@@ -18,7 +18,7 @@ from headrace_embedded import testing
 from services.drift.tests.house import PostgresHouse
 from services.drift.tests.makers import START, answer
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[3]
 EVENTS = 1200

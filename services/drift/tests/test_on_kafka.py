@@ -28,7 +28,7 @@ from headrace_runtime.testing import serving_keys
 
 from services.drift.tests.makers import PYTHON, SQL, answer, questions
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(400)]
 
 ISSUER = Issuer()
 SECONDS = 120.0

@@ -34,7 +34,7 @@ from services.inference.tests.test_routes_real import serving_embedder, until
 from services.inference.tests.trained_folders import hashes_of, make_folder, record
 from services.inference.tests.trained_house import House, Traffic, migrated
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[3]
 POUR = "What does the pour statement do?"
 

@@ -223,6 +223,7 @@ def everything(folder: Path) -> bytes:
 
 
 @pytest.mark.faults
+@pytest.mark.long
 def test_after_sigkill_it_goes_on_and_ends_in_the_same_weights(base: Path, tmp_path: Path, uninterrupted: Said) -> None:
     killed = Process(job(base, tmp_path))
     killed.until("checkpoint", step=2)
@@ -238,6 +239,7 @@ def test_after_sigkill_it_goes_on_and_ends_in_the_same_weights(base: Path, tmp_p
 
 
 @pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["sigterm", "stdin"])
 def test_told_to_stop_it_writes_a_checkpoint_first(base: Path, tmp_path: Path, end: str) -> None:
     told = Process(job(base, tmp_path, recipe={"epochs": 500, "checkpoint_steps": 100_000}))
@@ -259,6 +261,7 @@ def small_files() -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.long
 def test_a_full_disk_ends_it_and_leaves_nothing_half_written(base: Path, tmp_path: Path) -> None:
     full = Process(job(base, tmp_path, recipe={"method": "full"}), before=small_files)
     assert full.until("failed")["reason"] == "disk_full"
@@ -267,6 +270,7 @@ def test_a_full_disk_ends_it_and_leaves_nothing_half_written(base: Path, tmp_pat
 
 
 @pytest.mark.faults
+@pytest.mark.long
 def test_a_bug_is_told_without_what_somebody_wrote(base: Path, tmp_path: Path) -> None:
     rows = [row(1, "train") | {"turns": [{"role": SECRET, "text": 5}]}]
     broken = Process(job(base, tmp_path, rows=rows))
