@@ -25,7 +25,7 @@ from headrace_client.errors import HeadraceError
 from headrace_client.signing import FILE, read_signer, signed
 from headrace_embedded.trial import Trial, running
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 
 QUERIES = 200
 #: Each is killed once while the queries flow.

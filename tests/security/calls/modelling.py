@@ -38,7 +38,7 @@ async def roll_back_model(side: Side) -> Message:
     return service_pb2.RollBackModelRequest(tenant=side.tenant, model=NOBODYS)
 
 
-@sample(f"{MODELS}/TraceLineage", ids=("dataset",))
+@sample(f"{MODELS}/TraceLineage", ids=("dataset",), chosen=("query_id",))
 async def trace_lineage(side: Side) -> Message:
     method = "headrace.feedback.v1.DatasetService/ImportDataset"
     response = await side.once("dataset", "developer", method, await import_dataset(side))
