@@ -45,7 +45,7 @@ class Recipe:
     most_seconds: float = 0.0
 
 
-# From a few runs of SmolLM2-135M on some 60 rows, no sweep: at this rate it learned to cite and to copy in three passes.
+# From a few runs of SmolLM2-135M on some 60 rows, no sweep: at this rate three passes taught it to cite and to copy.
 _LORA = Recipe("lora", 3.0, 1024, 2048, 1e-3, 16, 20)
 _FULL = Recipe("full", 3.0, 1024, 2048, 5e-5, 0, 20)
 DEFAULTS: Mapping[Method, Recipe] = {
