@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 from headrace.drift.v1 import drift_pb2
-from headrace.drift.v1.service_pb2 import GetReportResponse
 
-from headrace_client.cli.console import notice, say, say_json, say_table
-from headrace_client.cli.drift_plots import NoPlotting, write_plot
+from headrace_client.cli.console import say, say_json, say_table
+from headrace_client.cli.drift_plots import write_plot
 from headrace_client.cli.drift_words import (
     ALERT_COLUMNS,
     READING_COLUMNS,
@@ -26,8 +25,8 @@ from headrace_client.cli.drift_words import (
 )
 from headrace_client.cli.governance import connected, parse_moment
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
-from headrace_client.cli.report_plots import check_plot
-from headrace_client.cli.running import DONE, USED_WRONGLY, run
+from headrace_client.cli.plotting import drawn, plot_option
+from headrace_client.cli.running import DONE, run
 from headrace_client.client import Client
 
 #: Who may look and set, where Headrace makes its own tokens.
@@ -38,23 +37,7 @@ drift = typer.Typer(
 )
 
 
-def _plot(path: Path | None) -> Path | None:
-    if path is not None:
-        check_plot(path)
-    return path
-
-
-PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.png|FILE.html",
-        dir_okay=False,
-        callback=_plot,
-        show_default=False,
-        help="Also draw each measure over time: a picture, or a page by itself.",
-    ),
-]
+PlotOption = Annotated[Path | None, plot_option("Also draw each measure over time: a picture, or a page by itself.")]
 
 
 @drift.command()
@@ -116,17 +99,7 @@ async def _report(
         for alert in response.alerts:
             say("", *alert_lines(alert))
     title = f"Drift of {tenant}{f', {product}' if product else ''}{f', {kind} questions' if kind else ''}"
-    return DONE if plot is None else _drawn(response, plot, title=title)
-
-
-def _drawn(response: GetReportResponse, plot: Path, *, title: str) -> int:
-    try:
-        write_plot(response, plot, title=title)
-    except NoPlotting as missing:
-        notice(str(missing), style="red")
-        return USED_WRONGLY
-    notice(f"{plot} is drawn.")
-    return DONE
+    return DONE if plot is None else drawn(lambda: write_plot(response, plot, title=title), plot)
 
 
 @drift.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import Any
 from headrace.drift.v1.service_pb2 import GetReportResponse, Point
 
 from headrace_client.cli.drift_words import alert_lines, figure, measure_word, report_head
-from headrace_client.cli.report_plots import NoPlotting
-
-__all__ = ["NoPlotting", "write_plot"]
+from headrace_client.cli.plotting import is_picture, matplotlib_figure, text, whole_page
 
 #: Inches, and dots to one.
 _WIDTH, _ROW, _DOTS = 9.0, 1.5, 110
@@ -23,7 +20,7 @@ _LINE_WIDTH, _LINE_HEIGHT, _MARGIN = 640.0, 90.0, 8.0
 
 def write_plot(response: GetReportResponse, path: Path, *, title: str) -> None:
     """Draws each measure over time, as the file's ending says. Raises NoPlotting where matplotlib is missing."""
-    if path.suffix.lower() == ".png":
+    if is_picture(path):
         draw(response, path, title=title)
     else:
         path.write_text(page(response, title=title), encoding="utf-8")
@@ -39,7 +36,7 @@ def by_measure(response: GetReportResponse) -> dict[str, list[Point]]:
 
 def draw(response: GetReportResponse, path: Path, *, title: str) -> None:
     """Draws one line below the other: the window's value, the baseline's dashed, looks that drifted in red."""
-    figure_of = _matplotlib()
+    figure_of = matplotlib_figure()
     lines = by_measure(response)
     drawn = figure_of(figsize=(_WIDTH, 1 + _ROW * max(len(lines), 1)), dpi=_DOTS, layout="constrained")
     all_axes = drawn.subplots(max(len(lines), 1), 1, sharex=True, squeeze=False)[:, 0]
@@ -59,29 +56,14 @@ def _draw_line(axes: Any, name: str, points: Sequence[Point]) -> None:
     axes.tick_params(labelsize=7)
 
 
-def _matplotlib() -> Any:
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - a second that only a picture is worth
-    except ImportError:
-        raise NoPlotting(
-            "A picture needs matplotlib, which is not installed here: pip install matplotlib, or say --plot FILE.html"
-        ) from None
-    return Figure
-
-
 def page(response: GetReportResponse, *, title: str) -> str:
     """One page with a line for each measure and the alerts that hold. It loads nothing, and runs nothing."""
-    return "".join(
-        (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-            f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n",
-            f"<h1>{_text(title)}</h1>\n<pre>{_text(chr(10).join(report_head(response)))}</pre>\n",
-            *(_section(name, points) for name, points in by_measure(response).items()),
-            *_alerts(response),
-            "</main>\n</body>\n</html>\n",
-        )
+    parts = (
+        f"<h1>{text(title)}</h1>\n<pre>{text(chr(10).join(report_head(response)))}</pre>\n",
+        *(_section(name, points) for name, points in by_measure(response).items()),
+        *_alerts(response),
     )
+    return whole_page(parts, title=title, style=_STYLE)
 
 
 def _section(name: str, points: Sequence[Point]) -> str:
@@ -90,7 +72,7 @@ def _section(name: str, points: Sequence[Point]) -> str:
         f"{figure(last.baseline, last)} before, {figure(last.window, last)} now{', drifted' if last.drifted else ''}"
     )
     drifted = ' class="drifted"' if last.drifted else ""
-    head = f"<section{drifted}>\n<h2>{_text(name)}</h2>\n<p>{_text(words)}</p>\n"
+    head = f"<section{drifted}>\n<h2>{text(name)}</h2>\n<p>{text(words)}</p>\n"
     return f"{head}{_line(points, words)}\n</section>\n"
 
 
@@ -103,7 +85,7 @@ def _line(points: Sequence[Point], words: str) -> str:
         for x, y in (scale.window(point) for point in points if point.reading.drifted)
     )
     return (
-        f'<svg viewBox="0 0 {_LINE_WIDTH:g} {_LINE_HEIGHT:g}" role="img" aria-label="{_text(words)}">'
+        f'<svg viewBox="0 0 {_LINE_WIDTH:g} {_LINE_HEIGHT:g}" role="img" aria-label="{text(words)}">'
         f'<line x1="0" y1="{before:.1f}" x2="{_LINE_WIDTH:g}" y2="{before:.1f}"/>'
         f'<polyline points="{path}"/>{dots}</svg>'
     )
@@ -132,23 +114,17 @@ def _alerts(response: GetReportResponse) -> Iterator[str]:
     if response.alerts:
         yield "<h2>Alerts that hold</h2>\n"
     for alert in response.alerts:
-        yield f"<pre>{_text(chr(10).join(alert_lines(alert)))}</pre>\n"
+        yield f"<pre>{text(chr(10).join(alert_lines(alert)))}</pre>\n"
 
 
 def _time(point: Point) -> datetime:
     return point.at.ToDatetime(UTC)
 
 
-def _text(words: str) -> str:
-    return html.escape(words, quote=True)
-
-
 _STYLE = """
 :root { color-scheme: light dark; --line: #2166ac; --drift: #b2182b; }
 @media (prefers-color-scheme: dark) { :root { --line: #67a9cf; --drift: #ef8a62; } }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0; }
-main { max-width: 46rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1rem; margin: 1rem 0 0; }
+h2 { font-size: 1rem; margin: 1rem 0 0; }
 p { margin: 0; } pre { overflow-x: auto; font-size: .85rem; }
 svg { width: 100%; height: auto; }
 polyline { fill: none; stroke: var(--line); stroke-width: 2; }

@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headrace.feedback.v1.reports_pb2 import CompareRequest, CompareResponse, Side
+from headrace.feedback.v1.reports_pb2 import CompareRequest, Side
 from headrace.query.v1.answer_pb2 import Versioned
 
-from headrace_client.cli.console import notice, say, say_json
+from headrace_client.cli.console import say, say_json
 from headrace_client.cli.governance import connected, parse_moment
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
-from headrace_client.cli.report_plots import NoPlotting, check_plot, write_plot
+from headrace_client.cli.plotting import drawn, plot_option
+from headrace_client.cli.report_plots import write_plot
 from headrace_client.cli.report_words import SIDE_SETTINGS, report_json, report_lines
-from headrace_client.cli.running import DONE, USED_WRONGLY, run
+from headrace_client.cli.running import DONE, run
 
 _SIDE = re.compile(r"([a-z0-9_-]{1,64})(?:@([1-9][0-9]{0,8}))?(?::([a-z-]+))?", re.ASCII)
 #: Who may compare, where Headrace makes its own tokens.
 _ROLE = "developer"
-
-
-def _plot(path: Path | None) -> Path | None:
-    if path is not None:
-        check_plot(path)
-    return path
 
 
 def report(
@@ -73,14 +68,7 @@ def report(
     seed: Annotated[int, typer.Option("--seed", min=0, help="For intervals that can be had again.")] = 0,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE.png|FILE.html",
-            dir_okay=False,
-            callback=_plot,
-            show_default=False,
-            help="Also draw it: a picture, or a page by itself with the table and the sentences.",
-        ),
+        plot_option("Also draw it: a picture, or a page by itself with the table and the sentences."),
     ] = None,
     tenant: TenantOption = "demo",
     person: AsOption = "",
@@ -137,14 +125,4 @@ async def _report(request: CompareRequest, *, plot: Path | None, person: str, st
         say_json(report_json(request, response))
     else:
         say(*report_lines(request, response))
-    return DONE if plot is None else _drawn(request, response, plot)
-
-
-def _drawn(request: CompareRequest, response: CompareResponse, plot: Path) -> int:
-    try:
-        write_plot(request, response, plot)
-    except NoPlotting as missing:
-        notice(str(missing), style="red")
-        return USED_WRONGLY
-    notice(f"{plot} is drawn.")
-    return DONE
+    return DONE if plot is None else drawn(lambda: write_plot(request, response, plot), plot)
