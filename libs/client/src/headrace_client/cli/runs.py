@@ -12,11 +12,11 @@ from headrace.feedback.v1 import runs_pb2
 from headrace.feedback.v1.reports_pb2 import ReportLine, Side
 from headrace.query.v1.answer_pb2 import Versioned
 from headrace.query.v1.query_pb2 import TRIAL_KIND_REPLAY
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from headrace_client.cli.console import notice, notices, say, say_json, say_table
+from headrace_client.cli.console import notice, say, say_json, say_table
 from headrace_client.cli.governance import connected, parse_moment
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
+from headrace_client.cli.progress import progress_bars
 from headrace_client.cli.running import DONE, FAILED, run
 from headrace_client.cli.runs_words import (
     RUN_COLUMNS,
@@ -205,7 +205,7 @@ def _say_how_to_watch(begun: runs_pb2.Run) -> None:
 
 async def _followed(client: Client, begun: runs_pb2.Run) -> runs_pb2.Run:
     now = begun
-    with _bars() as bars:
+    with progress_bars() as bars:
         answering = bars.add_task("answered", total=begun.total)
         measuring = bars.add_task("measured", total=begun.total)
         async for now in client.follow_run(begun.run_id, tenant=begun.tenant):
@@ -218,17 +218,6 @@ async def _followed(client: Client, begun: runs_pb2.Run) -> runs_pb2.Run:
             left = _MEASURE_SECONDS if now.evaluated > before else left - _LOOK_SECONDS
             bars.update(measuring, completed=now.evaluated, total=now.answered)
     return now
-
-
-def _bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=notices(),
-        transient=True,
-    )
 
 
 async def _measures(client: Client, ended: runs_pb2.Run) -> Measures:

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from headrace.feedback.v1.datasets_pb2 import DatasetQuery
 from headrace.training.v1 import service_pb2, training_pb2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace_client.cli.console import notice, notices, say, say_json, say_table
 from headrace_client.cli.governance import connected
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
+from headrace_client.cli.progress import progress_bars
 from headrace_client.cli.running import DONE, FAILED, run
 from headrace_client.cli.train_words import COLUMNS, ENDED, progress_line, run_json, run_lines, run_row, state_word
 from headrace_client.client import Client
@@ -134,7 +134,7 @@ async def _seen_through(client: Client, begun: training_pb2.TrainingRun, *, as_j
 
 async def _followed(client: Client, begun: training_pb2.TrainingRun) -> training_pb2.TrainingRun:
     now, said = begun, ""
-    with _bar() as bar:
+    with progress_bars() as bar:
         task = bar.add_task(state_word(begun), total=None)
         async for now in client.follow_training(begun.run_id, tenant=begun.tenant):
             bar.update(task, description=_line(now), completed=now.step, total=now.steps or None)
@@ -147,17 +147,6 @@ async def _followed(client: Client, begun: training_pb2.TrainingRun) -> training
 def _line(now: training_pb2.TrainingRun) -> str:
     is_training = now.state == training_pb2.RUN_STATE_TRAINING and now.step
     return progress_line(now) if is_training else state_word(now)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=notices(),
-        transient=True,
-    )
 
 
 def _shown(one: training_pb2.TrainingRun, *, as_json: bool) -> int:
