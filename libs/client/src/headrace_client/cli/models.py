@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from headrace.training.v1 import models_pb2, service_pb2
 
-from headrace_client.cli.console import notices, say, say_json, say_table
+from headrace_client.cli.console import say, say_json, say_table, waiting
 from headrace_client.cli.governance import connected
 from headrace_client.cli.models_export import export_model, load_mlflow
 from headrace_client.cli.models_words import COLUMNS, model_json, model_row, outcome_lines
@@ -125,7 +125,7 @@ def promote(
 
 async def _promote(request: service_pb2.PromoteModelRequest, *, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        with notices().status("Its routes are written …"):
+        with waiting("Writing its routes"):
             after = await client.promote_model(request)
     if as_json:
         say_json(model_json(after))
@@ -153,7 +153,7 @@ def rollback(
 
 async def _rollback(model: str, reason: str, *, tenant: str, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        with notices().status("Its routes are put back …"):
+        with waiting("Putting its routes back"):
             after = await client.roll_back_model(model, tenant=tenant, reason=reason)
     if as_json:
         say_json({**model_json(after.model), "live": after.live})
@@ -186,7 +186,7 @@ def export(
 async def _export(model: str, uri: str, library: Any, *, tenant: str, person: str, stated: str) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
         found = await client.model(model, tenant=tenant)
-    with notices().status("Told to MLflow …"):
+    with waiting("Telling MLflow"):
         version = export_model(found, library.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri))
     say(f"{found.model.model} is version {version} in {uri}.")
     return DONE
