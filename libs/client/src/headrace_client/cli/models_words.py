@@ -11,6 +11,7 @@ from headrace.training.v1.models_pb2 import Model, Rollout
 from headrace.training.v1.service_pb2 import LineageNode, TraceLineageResponse
 
 from headrace_client.cli.governance import moment
+from headrace_client.tiers import tier_word
 
 COLUMNS = ["model", "state", "gate", "since", "dataset", "tier", "variant"]
 LINEAGE_COLUMNS = ["what", "which", "how many", "state", "tier", "made of"]
@@ -21,7 +22,6 @@ _STATES = {
     models_pb2.MODEL_STATE_LIVE: "live",
     models_pb2.MODEL_STATE_RETIRED: "retired",
 }
-_TIERS = {0: "", 1: "public", 2: "tier-1", 3: "tier-2"}
 #: Nodes that hold up a table: each is named by so many characters of its id.
 _ID_CHARACTERS = 40
 
@@ -41,7 +41,7 @@ def model_row(model: Model) -> list[str]:
     judged = model.gate.HasField("judged_at")
     gate = ("passed" if model.gate.passed else "refused") if judged else "not judged"
     variant = f"{model.variant.name} {model.variant.version}".strip()
-    where = [moment(model.changed_at), model.dataset_id[:16], _TIERS.get(model.tier, ""), variant]
+    where = [moment(model.changed_at), model.dataset_id[:16], tier_word(model.tier), variant]
     return [model.model, state_word(model), gate, *where]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from headrace.training.v1 import service_pb2, training_pb2
 
+from headrace_client.cli.governance import moment
+
 _STATES = {
     training_pb2.RUN_STATE_WAITING: "waiting",
     training_pb2.RUN_STATE_BUILDING: "building its dataset",
@@ -68,7 +70,7 @@ def run_row(run: training_pb2.TrainingRun) -> list[str]:
         f"{run.step:,} of {run.steps:,}" if run.steps else "",
         f"{run.loss:.3f}" if run.step else "",
         run.model,
-        run.created_at.ToJsonString()[:16].replace("T", " "),
+        moment(run.created_at),
     ]
 
 
@@ -131,7 +133,7 @@ def _pause_line(loop: service_pb2.GetLoopResponse) -> str:
     if not loop.paused:
         return "The loop is on."
     because = f": {loop.paused_because}" if loop.paused_because else ""
-    return f"The loop is paused since {loop.paused_at.ToJsonString()[:16]} by {loop.paused_by}{because}"
+    return f"The loop is paused since {moment(loop.paused_at)} by {loop.paused_by}{because}"
 
 
 def rules_lines(rules: service_pb2.LoopRules) -> list[str]:
