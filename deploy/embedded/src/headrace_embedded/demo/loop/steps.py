@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headrace.drift.v1.drift_pb2 import ALERT_STATE_OPEN, Alert
 from headrace.inference.v1.routes_pb2 import Arm, Route, VariantReference
@@ -102,8 +102,14 @@ async def baseline(stage: Stage) -> Facts:
             await asyncio.sleep(pause)
         else:
             stage.say(f"The baseline: {set_.samples} questions, {began:%H:%M:%S} to {ended:%H:%M:%S} UTC.")
+            await _until_past(stage, set_.until.ToDatetime(UTC))
             return {"seconds": (ended - began).total_seconds(), "asked": len(heard), **_shares(heard)}
     raise NotReady(f"the drift monitor did not take the baseline: {reason}")
+
+
+async def _until_past(stage: Stage, moment: datetime) -> None:
+    """Waits until then: a baseline holds whole buckets, and what is asked in its last one counts in no window."""
+    await asyncio.sleep(max(0.0, (moment - stage.now()).total_seconds()))
 
 
 def _answered() -> list[KnownQuestion]:
