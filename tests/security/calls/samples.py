@@ -30,6 +30,7 @@ from headrace.privacy.v1.privacy_pb2 import (
 from headrace.query.v1 import service_pb2 as queries
 from headrace.query.v1.answer_pb2 import Decoding
 from headrace.retrieval.v1 import service_pb2 as retrieval
+from headrace.retrieval.v1.retrieval_pb2 import TrainedEmbedder
 from headrace.trace.v1 import service_pb2 as traces
 from headrace_privacy import Tier
 
@@ -238,6 +239,35 @@ async def get_chunks(side: Side) -> Message:
 @sample("headrace.retrieval.v1.RetrievalService/ListChunks", ids=("source",))
 async def list_chunks(side: Side) -> Message:
     return retrieval.ListChunksRequest(tenant=side.tenant, source=side.own_source, page_size=10, max_tier=TIER_PUBLIC)
+
+
+NOBODYS_EMBEDDER = "nobodys-embedder@0123456789abcdef"
+
+
+def _trained(side: Side) -> TrainedEmbedder:
+    """One whose weights are nowhere."""
+    files = {"model.safetensors": "0" * 64, "tokenizer.json": "0" * 64}
+    return TrainedEmbedder(tenant=side.tenant, model=NOBODYS_EMBEDDER, address="file:///nowhere", files=files)
+
+
+@sample("headrace.embedding.v1.EmbeddingService/EmbedAs", code=grpc.StatusCode.FAILED_PRECONDITION)
+async def embed_as(side: Side) -> Message:
+    return embedding.EmbedAsRequest(embedder=_trained(side), passages=[embedding.Passage(text="a weir")])
+
+
+@sample("headrace.retrieval.v1.RetrievalService/PrepareIndex")
+async def prepare_index(side: Side) -> Message:
+    return retrieval.PrepareIndexRequest(tenant=side.tenant, embedder=_trained(side))
+
+
+@sample("headrace.retrieval.v1.RetrievalService/GetIndex")
+async def get_index(side: Side) -> Message:
+    return retrieval.GetIndexRequest(tenant=side.tenant)
+
+
+@sample("headrace.retrieval.v1.RetrievalService/SwitchIndex", code=grpc.StatusCode.NOT_FOUND)
+async def switch_index(side: Side) -> Message:
+    return retrieval.SwitchIndexRequest(tenant=side.tenant, model="nobodys-other-embedder@0123456789abcdef")
 
 
 @sample("headrace.inference.v1.InferenceService/Generate")
