@@ -34,7 +34,6 @@ from headrace_inference.adapters.gate import PolicyGate
 from headrace_inference.adapters.memory_routes import MemoryEmbedder, MemoryRouteBooks, MemorySpending
 from headrace_inference.adapters.memory_variants import MemoryVariantBooks
 from headrace_inference.backend_file import ServerBackend
-from headrace_inference.background import BACKGROUND
 from headrace_inference.domain import Versioned
 from headrace_inference.kinds import OTHER, Kind, Recogniser, learn, learn_from, texts_of
 from headrace_inference.route_choosing import Arriving, Router
@@ -44,6 +43,7 @@ from headrace_inference.routing import ANY, Arm, Limits, Route, Shadow
 from headrace_inference.variant_catalogue import open_catalogue
 from headrace_models.embedding import find_bundled, read_folder
 from headrace_models.embedding.encoder import load_encoder
+from headrace_models.kinds import BACKGROUND
 from headrace_privacy import Owner, Tier, Vault
 from headrace_privacy.memory import MemoryKeyring
 from headrace_runtime.policy import load_policy

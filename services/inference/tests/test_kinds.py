@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace_inference import kinds
-from headrace_inference.background import BACKGROUND
 from headrace_inference.kinds import OTHER, Kind, Recogniser, learn
+from headrace_models.kinds import BACKGROUND
 
 from services.inference.tests.kinds_of_questions import EXAMPLES, OTHERS, UNSEEN
 

@@ -14,13 +14,13 @@ from headrace.inference.v1 import changes_pb2, routes_pb2
 from headrace.inference.v1.changes_pb2 import RoutingChanged
 from headrace_identity import Principal
 from headrace_inference.adapters.memory_routes import MemoryEmbedder, MemoryRouteBooks
-from headrace_inference.background import BACKGROUND
 from headrace_inference.change_watch import Changes
 from headrace_inference.kinds import Kind
 from headrace_inference.route_records import KindSet, Table
 from headrace_inference.route_servicer import RouteServicer
 from headrace_inference.route_tables import FRESH_SECONDS, RouteTables
 from headrace_inference.routing import Standing
+from headrace_models.kinds import BACKGROUND
 from headrace_runtime.errors import Conflict, NotFound, Rejected, Unavailable
 from structlog.testing import capture_logs
 

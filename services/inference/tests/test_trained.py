@@ -377,7 +377,7 @@ async def test_a_change_is_written_down_once_and_told_to_the_instance() -> None:
     assert (kept.model, kept.standing, kept.tier, kept.files) == (
         "tuned@0123456789abcdef", "canary", Tier.TIER_1, {"a": "b"},
     )  # fmt: skip
-    await TrainedWatch(noted.append).on_change(message)
+    await TrainedWatch([noted.append]).on_change(message)
     assert noted == [replace(kept)]
 
 

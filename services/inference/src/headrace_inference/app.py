@@ -13,6 +13,7 @@ from headrace import topics
 from headrace.inference.v1.prompts_pb2_grpc import add_PromptServiceServicer_to_server
 from headrace.inference.v1.routes_pb2_grpc import add_RouteServiceServicer_to_server
 from headrace.inference.v1.service_pb2_grpc import add_InferenceServiceServicer_to_server
+from headrace.inference.v1.variants_pb2 import TrainedModel
 from headrace.inference.v1.variants_pb2_grpc import add_VariantServiceServicer_to_server
 from headrace.privacy.v1.approvals_pb2_grpc import ApprovalServiceStub
 from headrace_database import open_database
@@ -38,6 +39,7 @@ from headrace_inference.adapters.postgres_routes import PostgresRouteBooks, Post
 from headrace_inference.adapters.postgres_trained import PostgresTrainedBooks
 from headrace_inference.adapters.postgres_variants import PostgresVariantBooks
 from headrace_inference.adapters.trained import TrainedModels, open_trained
+from headrace_inference.adapters.trained_heads import TrainedHeads, open_heads
 from headrace_inference.adapters.trained_loader import EngineLoader, NoLoader, no_backend
 from headrace_inference.backend_file import BackendEntry, EngineBackend, ServerBackend, read_backends
 from headrace_inference.change_watch import Changes
@@ -54,7 +56,7 @@ from headrace_inference.trained_ports import TrainedBooks
 from headrace_inference.trained_records import Bounds
 from headrace_inference.trial_consumers import TrialConsumer
 from headrace_inference.variant_catalogue import open_catalogue
-from headrace_inference.variant_servicer import VariantServicer
+from headrace_inference.variant_servicer import ToldOfTenant, VariantServicer
 
 #: Where the key of the settings' own server is said.
 _KEY = "HEADRACE_INFERENCE_OPENAI_KEY"
@@ -85,10 +87,11 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         open_trained(
             trained_beside(backends.host, books := PostgresTrainedBooks(database), settings, clock=time.monotonic)
         ) as trained,
+        open_heads(TrainedHeads(books, settings.cache / "kinds", _bounds(settings), time.monotonic, _now)) as heads,
     ):
         await seed(database, shipped)
         answerers = CatalogueAnswerers(catalogue, backends, trained)
-        router = Router(tables, answerers, PostgresSpending(database, time.monotonic, _now), DEFAULT, _now)
+        router = Router(tables, answerers, PostgresSpending(database, time.monotonic, _now), DEFAULT, _now, heads)
         askers = HashedAskers(vault)
         index = PostgresAnswerIndex(database)
         consumer = Consumer(ledger, _answers_on, index, bus, router, vault, uuid4, _now, askers)
@@ -100,13 +103,15 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         bus.watch(topics.ROUTING_CHANGED, Changes([catalogue.follow, tables.follow]).on_change)
         # Loading stands beside the consumer: the next word must not wait for it.
         bus.subscribe(topics.MODEL_CHANGED, TrainedConsumer(ledger, books).on_change, in_flight=4)
-        bus.watch(topics.MODEL_CHANGED, TrainedWatch(trained.note).on_change, since_seconds=UNREAD_SECONDS)
+        noting = TrainedWatch([trained.note, heads.note])
+        bus.watch(topics.MODEL_CHANGED, noting.on_change, since_seconds=UNREAD_SECONDS)
         forget_erased(bus, vault.forget)
         eraser = Eraser("inference", ledger, vault, AnswerHoldings(database), _now)
         subscribe(bus, eraser)
         servicer = InferenceServicer(backends)
         prompts = PromptServicer(catalogue, current_principal, _now)
-        variants = VariantServicer(catalogue, answerers, lambda: told(backends), trained.told, current_principal, _now)
+        models = all_told(trained, heads)
+        variants = VariantServicer(catalogue, answerers, lambda: told(backends), models, current_principal, _now)
         routes = RouteServicer(tables.books, router, answerers, current_principal, _now)
         servicers = [
             Servicer(add_InferenceServiceServicer_to_server, servicer, "headrace.inference.v1.InferenceService"),
@@ -122,9 +127,22 @@ def trained_beside(
     host: EngineHost | None, books: TrainedBooks, settings: Settings, *, clock: Callable[[], float]
 ) -> TrainedModels:
     """What loads the tenants' own models beside an engine; where there is none, nothing can."""
-    bounds = Bounds(settings.trained_models, timedelta(seconds=settings.rolled_back_seconds))
     loader = NoLoader() if host is None else EngineLoader(host, settings.cache / "trained")
-    return TrainedModels(books, loader, host.beside if host else no_backend, bounds, clock, _now)
+    return TrainedModels(books, loader, host.beside if host else no_backend, _bounds(settings), clock, _now)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(settings.trained_models, timedelta(seconds=settings.rolled_back_seconds))
+
+
+def all_told(trained: TrainedModels, heads: TrainedHeads) -> ToldOfTenant:
+    """Tells of what writes and of what recognises kinds, by name and version."""
+
+    def of(tenant: str) -> list[TrainedModel]:
+        both = [*trained.told(tenant), *heads.told(tenant)]
+        return sorted(both, key=lambda one: (one.model.name, one.model.version))
+
+    return of
 
 
 def entries_of(settings: Settings) -> Sequence[BackendEntry]:

@@ -16,30 +16,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
+from headrace_models.kinds import BACKGROUND, OTHER, Embedder, Head
 from numpy.typing import NDArray
 
-from headrace_inference.background import BACKGROUND
-
-#: What is like none of the kinds.
-OTHER = "other"
+__all__ = ["OTHER", "Embedder"]
 
 Matrix: TypeAlias = NDArray[np.float64]
 
 #: How much the directions are drawn to the means; the best by leaving one out is taken.
 _RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _NEWTON_STEPS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Embedder:
-    """What made a vector. hash: the first 16 hex digits of the SHA-256 over weights and tokenizer."""
-
-    name: str
-    dimensions: int
-    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +42,21 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A kind, and how sure that is, 0 to 1."""
+    """A kind, and how sure that is, 0 to 1. model: the trained model that said it, "NAME@VERSION"; "" for examples."""
 
     kind: str
     confidence: float
+    model: str = ""
+
+
+class Recognises(Protocol):
+    """Tells kinds by one embedder's vectors."""
+
+    def recognise(self, vector: NDArray[np.floating]) -> Recognised:
+        """The kind that a question most likely is; "other" is one of them."""
+
+    def scores(self, vector: NDArray[np.floating]) -> list[Recognised]:
+        """How likely a question is of each kind, and of none, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,30 @@ class Recogniser:
         # Not a BLAS product: from some twenty kinds on that wakes threads, which are slower, and wait for busy cores.
         scores = np.einsum("kd,d->k", self.directions, vector / (np.linalg.norm(vector) or 1.0))
         return _softmax(self.sharpness * np.append(scores, self.floor))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRecogniser:
+    """Tells kinds by a head that the trainer made. model: "NAME@VERSION"."""
+
+    head: Head
+    model: str
+
+    def fits(self, kinds: Sequence[Kind], version: int, embedder: Embedder) -> bool:
+        """Whether it learned these kinds and no others, in this version (whoever changes them, be it by an example,
+        wants theirs recognised), from vectors of this embedder."""
+        names = {*(kind.name for kind in kinds), OTHER}
+        head = self.head
+        return head.kinds_version == version and set(head.kinds) == names and head.embedder == embedder
+
+    def recognise(self, vector: NDArray[np.floating]) -> Recognised:
+        """See Recognises."""
+        return self.scores(vector)[0]
+
+    def scores(self, vector: NDArray[np.floating]) -> list[Recognised]:
+        """See Recognises."""
+        found = zip(self.head.kinds, self.head.probabilities(vector).tolist(), strict=True)
+        return sorted((Recognised(*one, self.model) for one in found), key=lambda one: -one.confidence)
 
 
 def learn(vectors: Sequence[Matrix], names: Sequence[str], background: Matrix) -> tuple[Recogniser, list[Quality]]:

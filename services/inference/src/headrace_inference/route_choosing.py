@@ -12,7 +12,7 @@ from headrace_privacy import Tier
 from numpy.typing import NDArray
 
 from headrace_inference.domain import Variant, Versioned
-from headrace_inference.kinds import OTHER, Embedder, Recognised
+from headrace_inference.kinds import OTHER, Embedder, Recognised, Recognises, TrainedRecogniser
 from headrace_inference.ports import Gate, Model
 from headrace_inference.route_ports import Spending
 from headrace_inference.route_records import Learned, Table
@@ -63,6 +63,29 @@ class Answerers(Protocol):
         """What can be expected of it now, for a question with passages of this tier at most."""
 
 
+class Heads(Protocol):
+    """The trained models that recognise kinds."""
+
+    def in_service(self, tenant: str) -> TrainedRecogniser | None:
+        """The one that was promoted last; None where there is none, or it is not in memory."""
+
+    def named(self, tenant: str, model: str) -> TrainedRecogniser:
+        """One by its name, "NAME@VERSION", in service or not. Raises Broken."""
+
+
+class NoHeads:
+    """See Heads. Examples alone tell kinds."""
+
+    def in_service(self, tenant: str) -> TrainedRecogniser | None:
+        """See Heads.in_service."""
+        del tenant
+        return None
+
+    def named(self, tenant: str, model: str) -> TrainedRecogniser:
+        """See Heads.named."""
+        raise Broken(f"{tenant} has no model {model} that recognises kinds")
+
+
 @dataclass(frozen=True, slots=True)
 class Arriving:
     """A query as it comes to be answered. tier: the strictest of the question and its passages.
@@ -104,6 +127,7 @@ class Router:
     spending: Spending
     default: Versioned
     now: Callable[[], datetime]
+    heads: Heads = NoHeads()  # noqa: RUF009 - it has no state
 
     async def way(self, query: Arriving) -> Way:
         """The way of a query. Reads nothing from a database when the tenant is known. Raises Unavailable."""
@@ -113,7 +137,8 @@ class Router:
 
     async def way_of_kind(self, query: Arriving, table: Table, found: Recognised) -> Way:
         """As way, for a query of a known kind."""
-        chosen = Chosen(found.kind, found.confidence, table.kinds_version if found.confidence else 0)
+        version = table.kinds_version if found.confidence else 0
+        chosen = Chosen(found.kind, found.confidence, version, kinds_model=found.model)
         route = route_for(table.routes, found.kind)
         if route is None:
             return await self._default_way(query, chosen)
@@ -121,13 +146,36 @@ class Router:
 
     def recognise(self, query: Arriving, table: Table) -> Recognised:
         """The query's kind; "other" where there are none, and while they are being learned with its embedder."""
-        learned = self.learned_for(query, table)
-        if learned is None or query.vector is None:
+        recogniser = self.recogniser_for(query, table)
+        if recogniser is None or query.vector is None:
             return Recognised(OTHER, 0.0)
-        return learned.recogniser.recognise(query.vector)
+        return recogniser.recognise(query.vector)
+
+    def recogniser_for(self, query: Arriving, table: Table) -> Recognises | None:
+        """What tells kinds now: the trained model in service, where it learned these kinds by this embedder's vectors;
+        else the tenant's examples, which are learned beside it in any case; None where there are none yet."""
+        learned = self.learned_for(query, table)
+        head = self._head_for(query.tenant, table, query.embedder)
+        return head or (learned.recogniser if learned else None)
+
+    def model_for(self, tenant: str, table: Table, embedder: Embedder) -> str:
+        """The trained model that tells kinds by this embedder's vectors now, "NAME@VERSION"; "" where examples do."""
+        head = self._head_for(tenant, table, embedder)
+        return head.model if head else ""
+
+    def _head_for(self, tenant: str, table: Table, embedder: Embedder | None) -> TrainedRecogniser | None:
+        head = self.heads.in_service(tenant)
+        return head if head is not None and _fits(head, table, embedder) else None
+
+    def named_recogniser(self, model: str, query: Arriving, table: Table) -> Recognises:
+        """A trained model by its name, for trials. Raises Broken where it is not there, or would never be asked."""
+        head = self.heads.named(query.tenant, model)
+        if not _fits(head, table, query.embedder):
+            raise Broken(f"{model} learned other kinds than those in force, or from another embedder's vectors")
+        return head
 
     def learned_for(self, query: Arriving, table: Table) -> Learned | None:
-        """What tells kinds by this embedder's vectors; where there is nothing yet, it is being learned."""
+        """What tells kinds by examples and this embedder's vectors; where there is nothing yet, it is being learned."""
         if table.kinds is None or query.embedder is None or query.vector is None:
             return None
         learned = table.learned.get(query.embedder.hash)
@@ -172,3 +220,9 @@ class Router:
         except Broken:
             return Standing(obstacle="broken")
         return self.answerers.standing(query.tenant, answerer, query.tier)
+
+
+def _fits(head: TrainedRecogniser, table: Table, embedder: Embedder | None) -> bool:
+    if table.kinds is None or embedder is None:
+        return False
+    return head.fits(table.kinds.kinds, table.kinds.version, embedder)

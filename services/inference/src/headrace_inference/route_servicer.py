@@ -14,12 +14,12 @@ from headrace.inference.v1 import routes_pb2
 from headrace.inference.v1.routes_pb2_grpc import RouteServiceServicer
 from headrace_identity import Principal
 from headrace_privacy import Tier
-from headrace_runtime.errors import NotFound
+from headrace_runtime.errors import Conflict, NotFound
 
 from headrace_inference import route_handlers as handlers
 from headrace_inference import route_translate as translate
-from headrace_inference.kinds import Recognised
-from headrace_inference.route_choosing import Arriving, Router
+from headrace_inference.kinds import OTHER, Recognised
+from headrace_inference.route_choosing import Arriving, Broken, Router
 from headrace_inference.route_handlers import Making, Variants
 from headrace_inference.route_ports import RouteBooks
 from headrace_inference.route_records import Table
@@ -62,6 +62,7 @@ class RouteServicer(RouteServiceServicer):
             kinds=map(translate.from_kind, table.kinds.kinds),
             quality=map(translate.from_quality, learned.quality),
             embedder=translate.from_embedder(learned.embedder),
+            kinds_model=self.router.model_for(request.tenant, table, learned.embedder),
         )
 
     async def PutRoute(self, request: routes_pb2.PutRouteRequest, context: Context) -> routes_pb2.PutRouteResponse:
@@ -108,13 +109,13 @@ class RouteServicer(RouteServiceServicer):
     async def ExplainRoute(
         self, request: routes_pb2.ExplainRouteRequest, context: Context
     ) -> routes_pb2.ExplainRouteResponse:
-        """Raises Rejected; Unavailable and Overloaded while the text cannot be embedded."""
+        """Raises Rejected; Unavailable and Overloaded while the text cannot be embedded; Conflict for a model that
+        cannot recognise it."""
         table = await self.router.tables.of(request.tenant)
         translate.check_explained(request, kinds=_names(table))
         query = await self._arriving(request)
-        learned = self.router.learned_for(query, table)
-        scores = learned.recogniser.scores(query.vector) if learned and query.vector is not None else []
-        found = Recognised(request.kind, 1.0) if request.kind else self.router.recognise(query, table)
+        scores = self._scores(query, table, request.kinds_model)
+        found = scores[0] if scores else Recognised(request.kind or OTHER, 1.0 if request.kind else 0.0)
         way = await self.router.way_of_kind(query, table, found)
         return routes_pb2.ExplainRouteResponse(
             variant=translate.from_key(way.choice.candidates[0].variant),
@@ -129,6 +130,18 @@ class RouteServicer(RouteServiceServicer):
             return Arriving(*asked)
         vectors, embedder = await self.router.tables.embedder.embed([request.text])
         return Arriving(*asked, vectors[0].astype(np.float32), embedder)
+
+    def _scores(self, query: Arriving, table: Table, model: str) -> list[Recognised]:
+        """Best first, by the model that is named, or by what is in service; empty where nothing tells kinds."""
+        if query.vector is None:
+            return []
+        if not model:
+            recogniser = self.router.recogniser_for(query, table)
+            return recogniser.scores(query.vector) if recogniser else []
+        try:
+            return self.router.named_recogniser(model, query, table).scores(query.vector)
+        except Broken as error:
+            raise Conflict(str(error)) from None
 
     def _making(self) -> Making:
         return Making(self.caller(), self.now(), self.new_id)

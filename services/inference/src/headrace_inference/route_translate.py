@@ -23,6 +23,7 @@ MOST_KINDS = 64
 FEWEST_EXAMPLES, MOST_EXAMPLES = 3, 200
 MOST_EXAMPLE_CHARACTERS = 2_000
 MOST_QUESTION_CHARACTERS = 8_000
+MOST_MODEL_CHARACTERS = 200
 MOST_ARMS = 16
 MOST_WORDS = 500
 
@@ -236,6 +237,7 @@ def from_chosen(chosen: Chosen) -> answer_pb2.Routing:
             answer_pb2.PassedOver(variant=from_key(one.variant), reason=one.reason) for one in chosen.passed_over
         ],
         backend=chosen.backend,
+        kinds_model=chosen.kinds_model,
     )
 
 
@@ -252,6 +254,10 @@ def check_explained(request: routes_pb2.ExplainRouteRequest, *, kinds: Collectio
         raise Rejected(Violation("text", "too_long", f"A question has at most {MOST_QUESTION_CHARACTERS} characters."))
     if request.kind and request.kind not in {OTHER, *kinds}:
         raise Rejected(Violation("kind", "unknown_value", "The tenant has no such kind."))
+    if request.kinds_model and not request.text:
+        raise Rejected(Violation("kinds_model", "unknown_value", "A model recognises the kind of a text."))
+    if len(request.kinds_model) > MOST_MODEL_CHARACTERS:
+        raise Rejected(Violation("kinds_model", "too_long", "A model is named NAME@VERSION."))
 
 
 def to_timestamp(moment: datetime) -> Timestamp:

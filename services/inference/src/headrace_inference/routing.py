@@ -156,6 +156,7 @@ class Chosen:
     reason: Reason = "default"
     passed_over: tuple[PassedOver, ...] = ()
     backend: str = ""
+    kinds_model: str = ""
 
 
 #: Of a query that was not routed.

@@ -33,10 +33,12 @@ class TrainedConsumer:
 
 @dataclass(frozen=True, slots=True)
 class TrainedWatch:
-    """Tells this instance. note: whoever loads models."""
+    """Tells this instance. listeners: whoever loads models."""
 
-    note: Callable[[TrainedRecord], object]
+    listeners: Sequence[Callable[[TrainedRecord], object]]
 
     async def on_change(self, message: ModelChanged) -> None:
         """model.changed → it is loaded, or let go, beside the queries under way. Raises Rejected."""
-        self.note(to_record(message, inject()))
+        record = to_record(message, inject())
+        for note in self.listeners:
+            note(record)

@@ -23,7 +23,7 @@ _BY_CHANGE: Mapping[int, Standing] = {
     models_pb2.MODEL_CHANGE_RETIRED: "retired",
     models_pb2.MODEL_CHANGE_DELETED: "deleted",
 }
-#: Of a change that says nothing about who answers: it goes on as it stands.
+#: It goes on as it stands.
 _BY_STATE: Mapping[int, Standing] = {
     models_pb2.MODEL_STATE_CANDIDATE: "candidate",
     models_pb2.MODEL_STATE_CANARY: "canary",
@@ -37,12 +37,20 @@ TARGETS: Mapping[int, Target] = {
 }
 
 
+def _standing(model: models_pb2.Model) -> Standing | None:
+    """Of a change that says nothing about who answers. A generator that stands by answers where the newer one cannot,
+    and is kept ready; of what recognises kinds one alone is in service, and such a word must not bring another back."""
+    if model.target == training_pb2.TARGET_KINDS and model.state == models_pb2.MODEL_STATE_LIVE and model.replaced_by:
+        return "rolled_back"
+    return _BY_STATE.get(model.state)
+
+
 def to_record(message: models_pb2.ModelChanged, carrier: Mapping[str, str]) -> TrainedRecord:
     """Reads how a model stands now. Raises Rejected."""
     model = message.model
     named = _MODEL.fullmatch(model.model)
-    standing = _BY_CHANGE.get(message.change) or _BY_STATE.get(model.state)
     target = TARGETS.get(model.target)
+    standing = _BY_CHANGE.get(message.change) or _standing(model)
     if not _TENANT.fullmatch(model.tenant):
         raise Rejected(Violation("model.tenant", "malformed", "A tenant is 1 to 64 of [a-z0-9_-]."))
     if named is None:

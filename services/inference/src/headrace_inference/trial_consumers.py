@@ -63,7 +63,8 @@ class TrialConsumer:
         table = await self.router.tables.of(message.query.tenant)
         found = self.router.recognise(arriving(message, question, opener), table)
         version = table.kinds_version if found.confidence else 0
-        chosen = Chosen(found.kind, found.confidence, version, _route_of(message), reason="trial")
+        known = Chosen(found.kind, found.confidence, version, kinds_model=found.model)
+        chosen = replace(known, route=_route_of(message), reason="trial")
         answered = await self._answer(delivery, question, chosen)
         describe(get_current_span(), {"headrace.query.id": message.query.query_id, "headrace.kind": chosen.kind})
         tenant, answer = message.query.tenant, answered.answer
