@@ -4,7 +4,8 @@ The first line is a JSON object with the fields of `Job`, but `rows` is how many
 
     generator   {"row_id", "split", "kind", "turns": [{"role", "text", "fixed"}], "answer"}
                 {"row_id", "split", "text"}, for continued pre-training
-    kinds       {"row_id", "split", "kind", "vector": [numbers]}
+    kinds       {"names": [...], "version", "embedder": {"name", "dimensions", "hash"}}, first: what is told apart
+                {"row_id", "split", "kind", "vector": [numbers], "said": "people" | "example" | "background"}
     embedder    {"row_id", "split", "question", "passage"}
 
 split: "train" or "test". A turn that is `fixed` belongs to the prompt: it is the same in all rows.
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
+
+from headrace_models.kinds import Embedder
 
 from headrace_trainer.learning.failures import Failed
 
@@ -102,6 +105,10 @@ class Document:
     text: str = field(repr=False)
 
 
+#: Who says what kind an example is: reviewers, the tenant who defined the kinds, or Headrace, of what is of no kind.
+Said = Literal["people", "example", "background"]
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A question's vector, and its kind."""
@@ -110,6 +117,17 @@ class Example:
     split: Split
     kind: str
     vector: tuple[float, ...] = field(repr=False)
+    said: Said = "people"
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What is told apart, said before all rows. names: without "other". version: of the tenant's kinds. embedder: what
+    made the vectors."""
+
+    names: tuple[str, ...]
+    version: int
+    embedder: Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +140,7 @@ class Pair:
     passage: str = field(repr=False)
 
 
-AnyRow = Row | Document | Example | Pair
+AnyRow = Row | Document | Kinds | Example | Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +196,21 @@ def _rows(lines: Iterator[str], target: Target, count: int) -> Iterator[AnyRow]:
 
 
 def _row(target: Target, given: dict[str, Any]) -> AnyRow:
+    if target == "kinds" and "names" in given:
+        return Kinds(tuple(map(str, given["names"])), int(given["version"]), Embedder(**given["embedder"]))
     if given["split"] not in ("train", "test"):
         raise ValueError("no such split")
     if target == "kinds":
-        return Example(given["row_id"], given["split"], given["kind"], tuple(map(float, given["vector"])))
+        return _example(given)
     if target == "embedder":
         return Pair(given["row_id"], given["split"], given["question"], given["passage"])
     if "text" in given:
         return Document(given["row_id"], given["split"], given["text"])
     turns = tuple(Turn(t["role"], t["text"], bool(t.get("fixed"))) for t in given["turns"])
     return Row(given["row_id"], given["split"], given.get("kind", ""), turns, given["answer"])
+
+
+def _example(given: dict[str, Any]) -> Example:
+    if given["said"] not in ("people", "example", "background"):
+        raise ValueError("nobody said so")
+    return Example(given["row_id"], given["split"], given["kind"], tuple(map(float, given["vector"])), given["said"])

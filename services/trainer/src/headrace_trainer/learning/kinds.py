@@ -1,26 +1,28 @@
 """Training what recognises kinds of query: multinomial logistic regression over questions' vectors.
 
+It learns from what people said: questions whose kind reviewers stated, and the tenant's examples. What is of no kind it
+learns from questions on everything under the sun, which weigh as much together as a kind does on average.
+
 Its probabilities mean what they say: how strongly weights are held down, and the temperature, are chosen by folds that
 the rows in question were not learned from.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from headrace_models import kinds as heads
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
 from headrace_trainer.learning import weights
 from headrace_trainer.learning.failures import Failed
-from headrace_trainer.learning.job import Example, Job
+from headrace_trainer.learning.job import Example, Job, Kinds
 from headrace_trainer.learning.loop import Surroundings
 from headrace_trainer.learning.machine import peak_memory
 from headrace_trainer.learning.telling import Done, Started
@@ -29,8 +31,33 @@ Array = NDArray[np.float64]
 FOLDS = 5
 #: How strongly the weights' squares count beside the mean loss: from hardly to nearly nothing but the prior.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-WEIGHTS = "head.safetensors"
-LABELS = "head.json"
+#: From so many of people's rows on, these alone decide how sure to be: examples are clearer than what is asked.
+LEAST_ASKED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is learned from. vectors: [rows, dimensions], of length 1. labels: [rows], places in the kinds. shares:
+    [rows], how much each counts; they add up to 1. asked: [rows], whether a user asked it."""
+
+    vectors: Array
+    labels: NDArray[np.int64]
+    shares: Array
+    asked: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def only(self, places: NDArray[np.int64]) -> Rows:
+        """Some of them; their shares add up to 1 again."""
+        shares = self.shares[places]
+        return Rows(self.vectors[places], self.labels[places], shares / shares.sum(), self.asked[places])
+
+    @property
+    def telling(self) -> NDArray[np.int64]:
+        """The places of those by which a head is judged."""
+        asked: NDArray[np.int64] = np.flatnonzero(self.asked)
+        return asked if len(asked) >= LEAST_ASKED else np.arange(len(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +74,55 @@ class Head:
         return found
 
 
-def fit(vectors: Array, labels: NDArray[np.int64], *, kinds: int, strength: float) -> Head:
-    """The head with the least mean loss plus `strength` times half the weights' squares; it has one minimum.
-
-    vectors: [rows, dimensions]. labels: [rows], below `kinds`.
-    """
-    rows, size = vectors.shape
-    wanted = np.eye(kinds)[labels]
+def fit(rows: Rows, *, kinds: int, strength: float) -> Head:
+    """The head with the least mean loss plus `strength` times half the weights' squares; it has one minimum."""
+    vectors, size = rows.vectors, rows.vectors.shape[1]
+    wanted, shares = np.eye(kinds)[rows.labels], rows.shares[:, None]
 
     def loss(flat: Array) -> tuple[float, Array]:
         w, b = flat[: kinds * size].reshape(kinds, size), flat[kinds * size :]
         logs = log_softmax(vectors @ w.T + b, axis=1)
-        slope = (np.exp(logs) - wanted) / rows
-        value = -float((logs * wanted).sum()) / rows + 0.5 * strength * float((w * w).sum())
+        slope = (np.exp(logs) - wanted) * shares
+        value = -float((logs * wanted * shares).sum()) + 0.5 * strength * float((w * w).sum())
         return value, np.concatenate([(slope.T @ vectors + strength * w).ravel(), slope.sum(0)])
 
     found = minimize(loss, np.zeros(kinds * size + kinds), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return Head(found.x[: kinds * size].reshape(kinds, size), found.x[kinds * size :])
 
 
-def fit_calibrated(vectors: Array, labels: NDArray[np.int64], *, kinds: int, seed: int) -> Head:
+def fit_calibrated(rows: Rows, *, kinds: int, seed: int) -> Head:
     """The head whose strength and temperature do best on rows that were left out (Guo et al. 2017 on temperatures)."""
-    folds = _folds(len(labels), seed)
-    unseen = {s: _left_out(vectors, labels, kinds=kinds, strength=s, folds=folds) for s in STRENGTHS}
-    best = min(STRENGTHS, key=lambda s: _log_loss(unseen[s], labels, 1.0))
+    folds = list(_folds(rows.labels, seed))
+    unseen = {s: _left_out(rows, kinds=kinds, strength=s, folds=folds) for s in STRENGTHS}
+    best = min(STRENGTHS, key=lambda s: _log_loss(unseen[s], rows, 1.0))
     logits = unseen[best]
-    found = minimize_scalar(lambda t: _log_loss(logits, labels, math.exp(t)), bounds=(-3.0, 3.0), method="bounded")
-    head = fit(vectors, labels, kinds=kinds, strength=best)
-    return Head(head.weights, head.bias, math.exp(float(found.x)))
+    found = minimize_scalar(lambda t: _log_loss(logits, rows, math.exp(t)), bounds=(-3.0, 3.0), method="bounded")
+    return replace(fit(rows, kinds=kinds, strength=best), temperature=math.exp(float(found.x)))
 
 
-def _folds(rows: int, seed: int) -> list[NDArray[np.int64]]:
-    order = list(range(rows))
+def _folds(labels: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
+    """Each kind is dealt out by itself, so that none is missing from what is learned where it has two rows."""
+    order = list(range(len(labels)))
     random.Random(seed).shuffle(order)  # noqa: S311 - a draw to repeat, no secret
-    return [np.array(order[i :: min(FOLDS, rows)], dtype=np.int64) for i in range(min(FOLDS, rows))]
+    dealt = sorted(order, key=lambda place: labels[place])
+    for i in range(min(FOLDS, len(labels))):
+        yield np.array(dealt[i :: min(FOLDS, len(labels))], dtype=np.int64)
 
 
-def _left_out(
-    vectors: Array, labels: NDArray[np.int64], *, kinds: int, strength: float, folds: Sequence[NDArray[np.int64]]
-) -> Array:
+def _left_out(rows: Rows, *, kinds: int, strength: float, folds: Sequence[NDArray[np.int64]]) -> Array:
     """Each row's logits by a head that was fitted without its fold, [rows, kinds]."""
-    logits = np.zeros((len(labels), kinds))
+    logits = np.zeros((len(rows), kinds))
     for fold in folds:
-        rest = np.setdiff1d(np.arange(len(labels)), fold)
-        head = fit(vectors[rest], labels[rest], kinds=kinds, strength=strength)
-        logits[fold] = vectors[fold] @ head.weights.T + head.bias
+        rest = np.setdiff1d(np.arange(len(rows)), fold)
+        head = fit(rows.only(rest), kinds=kinds, strength=strength)
+        logits[fold] = rows.vectors[fold] @ head.weights.T + head.bias
     return logits
 
 
-def _log_loss(logits: Array, labels: NDArray[np.int64], temperature: float) -> float:
-    logs = log_softmax(logits / temperature, axis=1)
-    return -float(logs[np.arange(len(labels)), labels].mean())
+def _log_loss(logits: Array, rows: Rows, temperature: float) -> float:
+    places = rows.telling
+    logs = log_softmax(logits[places] / temperature, axis=1)
+    return -float(np.average(logs[np.arange(len(places)), rows.labels[places]], weights=rows.shares[places]))
 
 
 def calibration_error(probabilities: Array, labels: NDArray[np.int64], *, bins: int = 10) -> float:
@@ -113,28 +138,30 @@ def calibration_error(probabilities: Array, labels: NDArray[np.int64], *, bins: 
 def train(job: Job, around: Surroundings) -> Done:
     """Makes the head that the job asks for. Raises Failed."""
     began = around.clock()
-    rows = [r for r in job.rows if isinstance(r, Example)]
-    train_rows, test_rows = ([r for r in rows if r.split == split] for split in ("train", "test"))
-    names = sorted({r.kind for r in train_rows})
-    if len(names) < 2:
+    told = _told(job)
+    names = (*sorted(told.names), heads.OTHER)
+    given = [row for row in job.rows if isinstance(row, Example)]
+    # What is of a kind that the tenant has no more is nothing to tell apart.
+    known = [row for row in given if row.kind in names]
+    _check(known, told)
+    learned, held_out = ([row for row in known if row.split == split] for split in ("train", "test"))
+    if len({row.kind for row in learned}) < len(names):
         raise Failed("empty_dataset")
-    test_rows = [r for r in test_rows if r.kind in names]
-    if len({len(r.vector) for r in rows}) != 1 or not all(math.isfinite(x) for r in rows for x in r.vector):
-        raise Failed("bad_rows")
-    around.say(Started(0, 1, len(train_rows), len(test_rows), 0, {"name": "", "version": ""}, None))
-    vectors, labels = _arrays(train_rows, names)
-    head = fit_calibrated(vectors, labels, kinds=len(names), seed=job.seed)
-    made = _save(head, names, job)
-    loss = -float(head.log_probabilities(vectors)[np.arange(len(labels)), labels].mean())
-    measures = _measures(head, *_arrays(test_rows, names)) if test_rows else {}
+    left_out = len(given) - len(known)
+    around.say(Started(0, 1, len(learned), len(held_out), left_out, {"name": "", "version": ""}, None))
+    rows = _rows(learned, names)
+    head = fit_calibrated(rows, kinds=len(names), seed=job.seed)
+    made = _save(head, names, told, job)
+    logs = head.log_probabilities(rows.vectors)[np.arange(len(rows)), rows.labels]
+    measures = _measures(head, _rows(held_out, names)) if held_out else {}
     return Done(
         name=job.name,
         version=made.version,
         files=made.files,
         bytes=made.bytes,
-        loss=loss,
+        loss=-float((logs * rows.shares).sum()),
         held_out_loss=measures.get("log_loss"),
-        base_held_out_loss=math.log(len(names)) if test_rows else None,
+        base_held_out_loss=math.log(len(names)) if held_out else None,
         step=1,
         tokens=0,
         seconds=around.clock() - began,
@@ -143,30 +170,45 @@ def train(job: Job, around: Surroundings) -> Done:
     )
 
 
-def _arrays(rows: Sequence[Example], names: Sequence[str]) -> tuple[Array, NDArray[np.int64]]:
-    """Vectors of length 1, and places in `names`."""
-    vectors = np.array([r.vector for r in rows], dtype=np.float64)
+def _told(job: Job) -> Kinds:
+    found = [row for row in job.rows if isinstance(row, Kinds)]
+    if len(found) != 1:
+        raise Failed("bad_rows")
+    return found[0]
+
+
+def _check(rows: Sequence[Example], kinds: Kinds) -> None:
+    """Raises Failed for vectors that are not the embedder's, or no numbers."""
+    if any(len(row.vector) != kinds.embedder.dimensions for row in rows):
+        raise Failed("bad_rows")
+    if not all(math.isfinite(number) for row in rows for number in row.vector):
+        raise Failed("bad_rows")
+
+
+def _rows(given: Sequence[Example], names: Sequence[str]) -> Rows:
+    vectors = np.array([row.vector for row in given], dtype=np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12), np.array([names.index(r.kind) for r in rows], dtype=np.int64)
+    labels = np.array([names.index(row.kind) for row in given], dtype=np.int64)
+    background = np.array([row.said == "background" for row in given])
+    # As much together as a kind has rows on average: few kinds with many rows are not to be drowned, nor to drown it.
+    of_each = (len(given) - background.sum()) / max(1, len(names) - 1)
+    shares = np.where(background, of_each / max(1, background.sum()), 1.0)
+    asked = np.array([row.said == "people" for row in given])
+    return Rows(vectors / np.maximum(lengths, 1e-12), labels, shares / shares.sum(), asked)
 
 
-def _measures(head: Head, vectors: Array, labels: NDArray[np.int64]) -> dict[str, float]:
-    logs = head.log_probabilities(vectors)
+def _measures(head: Head, rows: Rows) -> dict[str, float]:
+    logs = head.log_probabilities(rows.vectors)
     return {
-        "accuracy": float((logs.argmax(1) == labels).mean()),
-        "log_loss": -float(logs[np.arange(len(labels)), labels].mean()),
-        "calibration_error": calibration_error(np.exp(logs), labels),
+        "accuracy": float((logs.argmax(1) == rows.labels).mean()),
+        "log_loss": -float(logs[np.arange(len(rows)), rows.labels].mean()),
+        "calibration_error": calibration_error(np.exp(logs), rows.labels),
     }
 
 
-def _save(head: Head, names: Sequence[str], job: Job) -> weights.Folder:
-    """A folder with the head's numbers as float32 safetensors, and the kinds' names beside them."""
+def _save(head: Head, names: Sequence[str], kinds: Kinds, job: Job) -> weights.Folder:
+    """A folder with the head, the kinds' names and what made the vectors; see headrace_models.kinds."""
+    made = heads.Head(tuple(names), kinds.version, kinds.embedder, head.weights, head.bias, head.temperature)
     with weights.whole(job.output) as making:
-        tensors = {
-            "weights": head.weights.astype(np.float32),
-            "bias": head.bias.astype(np.float32),
-            "temperature": np.array([head.temperature], dtype=np.float32),
-        }
-        save_file(tensors, making / WEIGHTS)
-        (making / LABELS).write_text(json.dumps({"kinds": list(names)}), encoding="utf-8")
+        heads.write_head(made, making)
     return weights.described(job.output)
