@@ -57,7 +57,7 @@ _NEIGHBOURS = {
     "inference": ("embedder",),
     "feedback": ("embedder", "inference", "retriever"),
     "drift": ("feedback",),
-    "trainer": ("feedback", "inference"),
+    "trainer": ("feedback", "inference", "retriever"),
 }
 #: What is kept below the state folder, beside the database: by service, setting and name.
 _FOLDERS = {"feedback": {"DATASETS": "datasets"}, "trainer": {"MODELS": "trained", "WORK": "training"}}

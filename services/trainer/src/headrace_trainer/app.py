@@ -14,7 +14,7 @@ from headrace_runtime.settings import variable
 from headrace_stream import Ledger, open_bus
 from headrace_stream.security import bus_security
 
-from headrace_trainer.registry.app import open_registry
+from headrace_trainer.registry.app import Neighbours, open_registry
 from headrace_trainer.running.app import make_loop, open_runs
 from headrace_trainer.settings import Settings
 
@@ -33,10 +33,12 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     ):
         feedback = await stack.enter_async_context(_neighbour(settings, "feedback"))
         inference = await stack.enter_async_context(_neighbour(settings, "inference"))
+        retriever = await stack.enter_async_context(_neighbour(settings, "retriever"))
+        neighbours = Neighbours(feedback, inference, retriever)
         ledger, loop = Ledger(database), make_loop()
         async with (
             ledger.relaying(bus),
-            open_registry(bus, ledger, loop, settings, feedback=feedback, inference=inference) as registry,
+            open_registry(bus, ledger, loop, settings, neighbours=neighbours) as registry,
             open_runs(bus, ledger, loop, settings, feedback=feedback, inference=inference, registry=registry) as runs,
         ):
             yield Service(bus, [*runs, *registry.servicers])

@@ -20,6 +20,9 @@ class Settings(StatefulSettings):
     inference: str = Field(
         "", description="Inference, host:port: it has the prompts and the variants, and loads the models."
     )
+    retriever: str = Field(
+        "", description="The retriever, host:port: it keeps trained embedders' indexes, and switches between them."
+    )
     work: Path = Field(
         Path(".headrace/training"), description="A folder for checkpoints, one folder a run; deleted when it ends."
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,19 +13,27 @@ from uuid import UUID, uuid4
 from headrace.training.v1.models_pb2 import ModelChange
 from headrace_privacy import Tier
 from headrace_runtime.errors import Conflict, NotFound
-from headrace_trainer.registry.conducting import Conductor, Parts
+from headrace_trainer.registry import embedders
+from headrace_trainer.registry.canaries import Canaries
+from headrace_trainer.registry.conducting import Conductor
+from headrace_trainer.registry.embedders import SearchBench
 from headrace_trainer.registry.evidence import Answer, Side
 from headrace_trainer.registry.gate import Line
-from headrace_trainer.registry.judging import Bench, Patience
+from headrace_trainer.registry.generators import Bench, Patience
+from headrace_trainer.registry.judging import Court
 from headrace_trainer.registry.models import Model, Route, Variant
+from headrace_trainer.registry.moves import Moves
 from headrace_trainer.registry.office import Office
-from headrace_trainer.registry.ports import Compared, Loaded, Standing, Stored, Traced
+from headrace_trainer.registry.ports import HOUSE, Compared, Found, Loaded, Question, Standing, Stored, Traced
 from headrace_trainer.registry.rules import load_gate
 from headrace_trainer.registry.shelf import Shelf
+from headrace_trainer.registry.switching import Switching
+from headrace_trainer.registry.targets import Handling, Targets
 from headrace_trainer.running.rules import Rules
 from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Made, Memorisation, Recipe, Run, Snapshot, Target
 
 CHAMPION = Variant("default", 1)
+_MEMORISATION = Memorisation(planted=8, controls=64, exposure=0.9, controls_limit=5.2)
 BEGIN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 
 
@@ -161,12 +169,96 @@ class FakeAsking:
 
 
 @dataclass
+class FakeIndexes:
+    """See ports.Indexes. places: at which place an embedder finds what bears an answer out. kill_at: how many writes
+    are let through before the process is killed, before or after one."""
+
+    live: str = HOUSE
+    indexes: dict[str, Loaded] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=lambda: {HOUSE: 3})
+    lacking: set[str] = field(default_factory=set)
+    refuse: bool = False
+    switched: list[str] = field(default_factory=list)
+    kill_at: int | None = None
+    writes: int = 0
+
+    async def prepare(self, model: Model) -> None:
+        if self.refuse:
+            raise Conflict("too many")
+        with self._writing():
+            self.indexes.setdefault(model.model, Loaded("up", "", 9, 9))
+
+    async def loaded(self, model: Model) -> Loaded:
+        return self.indexes.get(model.model, Loaded("absent"))
+
+    async def answers(self, tenant: str) -> str:
+        del tenant
+        return self.live
+
+    async def switch(self, tenant: str, to: str, *, instead_of: str) -> None:
+        del tenant
+        if self.live == to:
+            return
+        if self.live != instead_of or to in self.lacking:
+            raise Conflict("not now")
+        with self._writing():
+            self.live = to
+            self.switched.append(to)
+
+    async def search(self, tenant: str, question: str, *, embedder: str, most: int) -> Sequence[Found]:
+        del tenant
+        place = self.places.get(embedder, 1)
+        others = [Found(f"other {number}", "handbook/else") for number in range(most)]
+        right = Found(f"passage of {question}", f"handbook/{question}")
+        return [*others[: place - 1], right, *others[place:]] if place else others
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._die_at(2 * self.writes)
+        self.writes += 1
+        yield
+        self._die_at(2 * self.writes - 1)
+
+    def _die_at(self, moment: int) -> None:
+        if self.kill_at is not None and moment == self.kill_at:
+            self.kill_at = None
+            raise Killed
+
+
+@dataclass
+class FakeQuestions:
+    """See ports.Questions."""
+
+    count: int = 40
+    refuse: Exception | None = None
+
+    async def held_out(self, tenant: str, dataset_id: str, *, most: int) -> Sequence[Question]:
+        del tenant
+        if self.refuse:
+            raise self.refuse
+        some = range(min(self.count, most))
+        if dataset_id == "id of ours":
+            return [Question(f"m{n}", f"must {n}", documents=frozenset({f"handbook/must {n}"})) for n in some]
+        return [
+            Question(f"r{n}", f"why {n}", "how-to", f"g{n}", frozenset({f"passage of why {n}", "one more"}))
+            for n in some
+        ]
+
+    async def newest_of(self, tenant: str, series: str) -> str:
+        del tenant
+        if series == "gone":
+            raise NotFound("dataset", series)
+        return f"id of {series}"
+
+
+@dataclass
 class FakeLoop:
     """See running.ports.Loop."""
 
     rules: Rules = field(default_factory=lambda: Rules(promote_by_itself=True, automatic=True, canary_share=0.25))
     paused: bool = False
     causes: list[tuple[Cause, tuple[str, ...], UUID]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
 
     async def rules_of(self, unit: Any, tenant: str) -> Rules:
@@ -178,7 +270,8 @@ class FakeLoop:
         return self.paused
 
     async def add_cause(self, unit: Any, tenant: str, target: Target, cause: Cause, **more: Any) -> UUID | None:
-        del unit, tenant, target
+        del unit, tenant
+        self.targets.append(target)
         known = any(cause_id == more["cause_id"] for _, _, cause_id in self.causes)
         if not known:
             self.causes.append((cause, tuple(more["because"]), more["cause_id"]))
@@ -231,6 +324,7 @@ class House:
         self.tenant = tenant
         self.clock, self.serving, self.asking, self.loop = Clock(), FakeServing(), FakeAsking(), FakeLoop()
         self.weights, self.rows, self.ledger = FakeWeights(), FakeRows(), ledger
+        self.indexes, self.questions = FakeIndexes(), FakeQuestions()
         self.shelf = Shelf(ledger, books_on, self.clock)
         self.bench = Bench(
             shelf=self.shelf,
@@ -247,9 +341,27 @@ class House:
 
     def restart(self) -> None:
         """Another process: it knows nothing but what is written down."""
-        parts = Parts(self.shelf, self.serving, self.weights, self.loop)
-        self.conductor = Conductor(parts, new_id=uuid4)
-        self.office = Office(self.bench, self.conductor, self._look_after)
+        moves = Moves(self.shelf, self.loop)
+        targets = Targets(
+            {
+                Target.GENERATOR: Handling(self.bench, Canaries(moves, self.serving)),
+                Target.EMBEDDER: Handling(self._search_bench(moves), Switching(moves, self.indexes)),
+            }
+        )
+        self.conductor = Conductor(moves, targets, self.weights, new_id=uuid4)
+        court = Court(self.shelf, targets, self.bench.gate.version)
+        self.office = Office(moves, targets, court, self._look_after)
+
+    def _search_bench(self, moves: Moves) -> SearchBench:
+        return SearchBench(
+            moves,
+            self.indexes,
+            self.questions,
+            self.bench.gate,
+            self.clock.sleep,
+            self.clock.seconds,
+            embedders.Patience(look=1.0),
+        )
 
     async def _look_after(self, seconds: float) -> None:
         await self.settle()
@@ -262,13 +374,13 @@ class House:
             if not await self.conductor.step(holder):
                 return
 
-    def run(self, *, dataset: str = "d1") -> Run:
+    def run(self, *, dataset: str = "d1", target: Target = Target.GENERATOR) -> Run:
         """A run that has made something."""
         number = next(self._numbers)
         run = Run(
             run_id=uuid4(),
             tenant=self.tenant,
-            target=Target.GENERATOR,
+            target=target,
             wanted="",
             query=b"",
             base=Base("SmolLM2", "b" * 16),
@@ -288,19 +400,19 @@ class House:
         """What it made."""
         version = f"{run.run_id.int:032x}"[:16]
         return Made(
-            model=f"acme-generator@{version}",
-            address=f"file:///models/acme-generator@{version}",
+            model=f"acme-{run.target.label}@{version}",
+            address=f"file:///models/acme-{run.target.label}@{version}",
             files={"model.safetensors": "a" * 64},
             base=run.base,
             held_out_loss=1.2,
             base_held_out_loss=1.9,
-            memorisation=Memorisation(planted=8, controls=64, exposure=0.9, controls_limit=5.2),
+            memorisation=_MEMORISATION if run.target is Target.GENERATOR else None,
             bytes=300 * 2**20,
         )
 
-    async def candidate(self, *, dataset: str = "d1") -> tuple[Run, str]:
+    async def candidate(self, *, dataset: str = "d1", target: Target = Target.GENERATOR) -> tuple[Run, str]:
         """A model that the gate let through."""
-        run = self.run(dataset=dataset)
+        run = self.run(dataset=dataset, target=target)
         self.clock.now += timedelta(seconds=1)
         name = await self.office.register(run, self.made(run))
         assert (await self.office.judge(run, name)).passed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from headrace_runtime.errors import Conflict
-from headrace_trainer.registry.gate import Findings, Line, judge, refusal
+from headrace_trainer.registry.gate import Findings, Line, lines_of, refusal, report_of
 from headrace_trainer.registry.models import GateReport, Losses
 from headrace_trainer.registry.rules import Gate, load_gate, read_gate
 from headrace_trainer.running.runs import Memorisation
@@ -66,7 +66,7 @@ SOUND = Findings(
 
 def judged(found: Findings, gate: Gate = GATE) -> GateReport:
     """By the rules that are shipped."""
-    return judge(gate, found, champion="default 1", now=NOW)
+    return report_of(lines_of(gate, found), champion="default 1", version=gate.version, now=NOW)
 
 
 def refused_by(found: Findings) -> set[str]:

@@ -14,7 +14,7 @@ from headrace_trainer.registry.models import Arm, Doing, Route, State, Variant
 from headrace_trainer.registry.ports import Loaded
 from headrace_trainer.registry.rollout import decide
 from headrace_trainer.running.ports import Ended
-from headrace_trainer.running.runs import Cause, Person
+from headrace_trainer.running.runs import Cause, Person, Target
 
 from services.trainer.tests.registry.house import BEGIN, CHAMPION, House, Killed, moved, refused
 from services.trainer.tests.registry.makers import a_model
@@ -257,13 +257,13 @@ async def test_killed_at_any_moment_a_rollout_ends_the_same(home: House, kill_at
     home.serving.put("*", Route("*", (Arm(CHAMPION, 1.0),)))
     home.serving.kill_at = kill_at
     run, name = await home.candidate()
-    async with _surviving(home):
+    async with surviving(home):
         await home.office.roll_out(run, name)
         await home.settle()
     await home.look(seconds=30)
     assert (await home.get(name)).state is State.CANARY
     await home.prove(name)
-    async with _surviving(home):
+    async with surviving(home):
         await home.look()
     await home.look(seconds=30)
     assert home.serving.kill_at is None, "it was killed"
@@ -279,12 +279,12 @@ async def test_killed_while_rolling_back_it_ends_as_it_was_found(home: House, ki
     home.serving.put("how-to", Route("how-to", (Arm(CHAMPION, 1.0),)))
     home.serving.kill_at = kill_at
     run, name = await home.candidate()
-    async with _surviving(home):
+    async with surviving(home):
         await home.office.roll_out(run, name)
         await home.settle()
     await home.look(seconds=30)
     await home.prove(name, canary=6, failing=6)
-    async with _surviving(home):
+    async with surviving(home):
         await home.look()
     await home.look(seconds=30)
     assert home.serving.kill_at is None, "it was killed"
@@ -294,7 +294,7 @@ async def test_killed_while_rolling_back_it_ends_as_it_was_found(home: House, ki
 
 
 @asynccontextmanager
-async def _surviving(home: House) -> AsyncIterator[None]:
+async def surviving(home: House) -> AsyncIterator[None]:
     """Another process goes on once this one was killed: its turn is over then."""
     try:
         yield
@@ -399,7 +399,7 @@ async def test_standing_is_told_to_runs(home: House) -> None:
     canary = await home.canary(dataset="d2")
     async with home.ledger.unit(tenant=home.tenant) as unit:
         standing = await home.office.standing(unit, home.tenant)
-    assert (standing.live, standing.canary) == (live, canary)
+    assert (standing.live, standing.canary) == ({Target.GENERATOR: live}, canary)
 
 
 def test_nothing_is_decided_of_what_has_not_begun() -> None:

@@ -25,7 +25,7 @@ from headrace_trainer.running.consumers import RunConsumers
 from headrace_trainer.running.failures import Died, Stopped
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.memory import MemoryBooks
-from headrace_trainer.running.ports import Ended, Row, Standing, Stepped, Trained, Verdict
+from headrace_trainer.running.ports import Ended, Laying, Row, Standing, Stepped, Trained, Verdict
 from headrace_trainer.running.postgres import PostgresBooks
 from headrace_trainer.running.rules import Rules
 from headrace_trainer.running.runs import (
@@ -86,12 +86,22 @@ class SomeDatasets:
             yield Row(str(place), "Why?", "Because.", ("Because.",), "", "", held_out=place == 0)
 
 
+@dataclass
 class OneLayout:
-    """The prompt of every variant."""
+    """The prompt of every variant. failing: what the next calls raise."""
+
+    failing: list[Exception] = field(default_factory=list)
 
     async def layout(self, tenant: str, variant: str) -> Layout:
         del tenant, variant
+        if self.failing:
+            raise self.failing.pop(0)
         return LAYOUT
+
+
+async def laid() -> Layout:
+    """The same, for a run."""
+    return LAYOUT
 
 
 Act = Callable[[], AsyncIterator[Any]]
@@ -107,10 +117,12 @@ class SomeWorker:
     forgotten: list[UUID] = field(default_factory=list)
     folders: set[UUID] = field(default_factory=set)
 
+    targets: tuple[Target, ...] = (Target.GENERATOR, Target.EMBEDDER)
+
     async def train(
-        self, run: Run, layout: Layout, rows: AsyncIterator[Row]
+        self, run: Run, laying: Laying, rows: AsyncIterator[Row]
     ) -> AsyncGenerator[Stepped | Trained, None]:
-        del layout
+        await laying()
         self.attempts, self.working = self.attempts + 1, self.working + 1
         self.folders.add(run.run_id)
         try:
@@ -191,7 +203,7 @@ class SomeRegistry:
 
     async def standing(self, unit: Any, tenant: str) -> Standing:
         del unit, tenant
-        return Standing(live="live@1")
+        return Standing(live={Target.GENERATOR: "live@1"})
 
     async def dataset_ended(self, unit: Any, ended: Ended) -> None:
         del unit
@@ -209,6 +221,7 @@ class House:
             SomeShelf(),
             SomeRegistry(),
         )
+        self.layouts = OneLayout()
         self.loop = BookedLoop(self.books_on, uuid4)
         self.consumers = RunConsumers(ledger, self.books_on, self.loop, self.registry, wake=lambda: None)
 
@@ -238,7 +251,7 @@ class House:
             turns_on=self.books_on,
             loop=self.loop,
             datasets=self.datasets,
-            layouts=OneLayout(),
+            layouts=self.layouts,
             worker=self.worker,
             shelf=self.shelf,
             registry=self.registry,

@@ -95,6 +95,12 @@ async def test_a_neighbour_that_is_down_is_waited_for(house: House) -> None:
     assert len(house.registry.registered) == 1
 
 
+async def test_a_neighbour_that_is_down_counts_no_attempt(house: House) -> None:
+    house.layouts.failing = [Unavailable("inference") for _ in range(conducting.MOST_ATTEMPTS + 2)]
+    ended = await house.finish(await house.asked())
+    assert (ended.state, ended.attempts) == (State.DONE, 1)
+
+
 async def test_a_gate_that_cannot_be_asked_ends_the_run(house: House) -> None:
     house.registry.raising = [Conflict("no such dataset")]
     ended = await house.finish(await house.asked())

@@ -16,14 +16,15 @@ import pytest
 from headrace_models.generation import ChatText, wheel_weights
 from headrace_runtime.errors import Unavailable
 from headrace_trainer.running.failures import Died, Stopped
+from headrace_trainer.running.lines import Conversations, Pairs
 from headrace_trainer.running.ports import Row, Stepped, Trained
 from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Method, Recipe, Run, Target
 from headrace_trainer.running.shelf import FileShelf
-from headrace_trainer.running.tokens import converted, read_tokens
+from headrace_trainer.running.tokens import Tokenizers, converted, read_tokens
 from headrace_trainer.running.worker import Premises, ProcessWorker, command_of
 from transformers import AutoTokenizer
 
-from services.trainer.tests.running.house import LAYOUT, NOW
+from services.trainer.tests.running.house import NOW, laid
 
 #: Where the tests' models are converted.
 MODELS = Path(__file__).parents[4] / "build" / "models"
@@ -70,7 +71,9 @@ def bases(tmp_path: Path) -> Path:
 
 def worker(bases: Path, script: str) -> ProcessWorker:
     command = (sys.executable, "-c", PREAMBLE + SCRIPTS[script])
-    return ProcessWorker(Premises(bases.parent / "work", bases.parent / "cache", bases, command, threads=1))
+    premises = Premises(bases.parent / "work", bases.parent / "cache", bases, command, threads=1)
+    renderings = {Target.GENERATOR: Conversations(Tokenizers(premises.cache)), Target.EMBEDDER: Pairs()}
+    return ProcessWorker(premises, renderings)
 
 
 def a_run(**changes: object) -> Run:
@@ -97,7 +100,7 @@ async def rows(count: int = 3) -> AsyncIterator[Row]:
 
 
 async def said(one: ProcessWorker, run: Run, given: AsyncIterator[Row] | None = None) -> list[Stepped | Trained]:
-    async with aclosing(one.train(run, LAYOUT, given or rows())) as words:
+    async with aclosing(one.train(run, laid, given or rows())) as words:
         return [word async for word in words]
 
 
@@ -148,7 +151,7 @@ async def test_how_it_died_is_known(bases: Path) -> None:
 
 async def test_it_is_ended_with_whoever_listens_and_its_folder_is_nobody_elses_meanwhile(bases: Path) -> None:
     one, run = worker(bases, "sleeps"), a_run()
-    async with aclosing(one.train(run, LAYOUT, rows())) as words:
+    async with aclosing(one.train(run, laid, rows())) as words:
         async for _ in words:
             break
         folder = bases.parent / "work" / str(run.run_id)
@@ -165,7 +168,7 @@ async def test_it_is_ended_with_whoever_listens_and_its_folder_is_nobody_elses_m
 
 async def test_rows_are_never_on_disk(bases: Path) -> None:
     one, run = worker(bases, "sleeps"), a_run()
-    async with aclosing(one.train(run, LAYOUT, rows())) as words:
+    async with aclosing(one.train(run, laid, rows())) as words:
         async for _ in words:
             break
         everything = [path.read_bytes() for path in bases.parent.rglob("*") if path.is_file()]

@@ -155,5 +155,7 @@ def _in_the_clear(
     row: Stored, content: SealedBytes, opener: Opener, verdict: Verdict, texts: Mapping[str, str]
 ) -> DatasetRow:
     opened = DatasetRow.FromString(opener.open(content))
-    passages = [texts[chunk] for chunk in row.chunks if chunk in texts]
-    return to_row(opened, row, grant_id=verdict.grant_id, passages=passages)
+    there = [chunk for chunk in row.chunks if chunk in texts]
+    found = to_row(opened, row, grant_id=verdict.grant_id, passages=[texts[chunk] for chunk in there])
+    found.passage_ids.extend(there)
+    return found

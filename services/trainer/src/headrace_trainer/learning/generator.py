@@ -23,7 +23,7 @@ from headrace_trainer.learning.order import Pack, Sample
 from headrace_trainer.learning.telling import Done, Started
 
 #: Held-out rows are measured at each checkpoint, so that no more than so many of their tokens are.
-HELD_OUT_TOKENS = 8192
+HELD_OUT_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from headrace_trainer.registry.models import GateReport, Model, Rollout, State
 from headrace_trainer.registry.rollout import told
-from headrace_trainer.running.runs import Run
+from headrace_trainer.running.runs import Method, Run, Target
 
 
 def card(model: Model, run: Run | None) -> str:
@@ -68,7 +68,8 @@ def _made_of(model: Model, run: Run | None) -> Iterator[str]:
     if run is not None:
         yield from _recipe(run)
     if model.losses.model:
-        yield (f"Loss on held-out rows: {model.losses.model:.3f} nats a token; {model.losses.base:.3f} of the base.")
+        unit = " nats a token" if model.target is Target.GENERATOR else ""
+        yield (f"Loss on held-out rows: {model.losses.model:.3f}{unit}; {model.losses.base:.3f} of the base.")
         yield ""
 
 
@@ -79,9 +80,10 @@ def _grants(model: Model) -> str:
 def _recipe(run: Run) -> Iterator[str]:
     recipe = run.recipe
     causes = ", ".join(cause.name.lower() for cause in run.causes)
+    rank = f" rank {recipe.rank}," if recipe.method is Method.LORA else ""
     yield (
         f"{recipe.method.name.replace('_', ' ').capitalize()}, {recipe.epochs:g} passes over {run.snapshot.rows} rows"
-        f" ({run.snapshot.held_out_rows} held out), rank {recipe.rank}, peak learning rate {recipe.learning_rate:g},"
+        f" ({run.snapshot.held_out_rows} held out),{rank} peak learning rate {recipe.learning_rate:g},"
         f" seed {run.seed}; {run.progress.tokens:,} tokens in {run.progress.compute_seconds:,.0f} s of compute."
     )
     if run.snapshot.without_grant:

@@ -9,8 +9,10 @@ from datetime import datetime
 
 from headrace_trainer.registry.models import GateLine, GateReport, Losses
 from headrace_trainer.registry.rules import (
+    GainRule,
     Gate,
     JudgeRule,
+    LossRule,
     MemorisationRule,
     MustPassRule,
     RatioRule,
@@ -67,10 +69,39 @@ class Findings:
     asked: int = 0
 
 
-def judge(gate: Gate, found: Findings, *, champion: str, now: datetime) -> GateReport:
-    """Decides. It passes where every rule holds."""
-    lines = tuple(_lines(gate, found))
-    return GateReport(all(line.passed for line in lines), lines, champion, gate.version, now)
+@dataclass(frozen=True, slots=True)
+class SearchFindings:
+    """Everything that was measured of an embedder: the lines of the live one against the candidate (see ranks.py), and
+    the same over the must-pass rows; None where the tenant has none."""
+
+    lines: Sequence[Line] = ()
+    must_pass: Sequence[Line] | None = None
+    losses: Losses = field(default_factory=Losses)
+    bytes: int = 0
+
+
+def lines_of(gate: Gate, found: Findings) -> tuple[GateLine, ...]:
+    """What the rules for generators say of what was measured, line by line."""
+    return tuple(_lines(gate, found))
+
+
+def lines_of_search(gate: Gate, found: SearchFindings) -> tuple[GateLine, ...]:
+    """What the rules for embedders say of what was measured, line by line."""
+    rules = gate.rules.embedder
+    lines = [_gain(rules.gain, found.lines)]
+    for name, share in rules.shares.items():
+        lines += _share(name, share, found.lines)
+    lines.append(loss_line("held_out_loss", rules.held_out_loss, found.losses))
+    lines.append(_size(rules.size, found.bytes))
+    if found.must_pass is not None:
+        lines.append(_must_pass(rules.must_pass, found.must_pass))
+    return tuple(lines)
+
+
+def report_of(lines: Sequence[GateLine], *, champion: str, version: str, now: datetime) -> GateReport:
+    """Decides. It passes where every rule holds; of no rule at all nothing passes."""
+    passed = bool(lines) and all(line.passed for line in lines)
+    return GateReport(passed, tuple(lines), champion, version, now)
 
 
 def refusal(report: GateReport) -> str:
@@ -155,6 +186,35 @@ def _likely_worse(line: Line, sign: int) -> float:
     if error <= 0:
         return float(sign * line.difference < 0)
     return 0.5 * (1 + math.erf(-sign * line.difference / error / math.sqrt(2)))
+
+
+def _gain(rule: GainRule, lines: Sequence[Line]) -> GateLine:
+    taken = [one for one in lines if one.measure == rule.measure and not one.kind and one.pairs >= rule.least_pairs]
+    if not taken:
+        words = f"{_capital(rule.says)}: fewer than {rule.least_pairs} pairs were measured; nothing speaks for it."
+        return GateLine("gain", "", 0.0, 0.0, 0.0, 0.0, rule.sure, False, words)
+    (line,) = taken
+    likely = _likely_worse(line, -1)
+    words = (
+        f"{_capital(rule.says)} ({line.measure}) went from {line.a:.3f} to {line.b:.3f} (95 % interval"
+        f" {_thousandths(line.low)} to {_thousandths(line.high)} of the difference, {line.pairs} pairs); the chance"
+        f" that it is better is {100 * likely:.0f} %, and {100 * rule.sure:.0f} % are asked for."
+    )
+    return GateLine("gain", "", line.b, line.a, line.low, line.high, rule.sure, likely >= rule.sure, words)
+
+
+def loss_line(name: str, rule: LossRule, losses: Losses) -> GateLine:
+    """Holds where the loss on held-out rows is at most so many times the base's. What is no number is above all."""
+    if not (losses.model > 0 and losses.base > 0):
+        words = f"{_capital(rule.says)} was not measured; the rule does not hold by silence."
+        return GateLine(name, "", 0.0, 0.0, 0.0, 0.0, rule.times, False, words)
+    times = losses.model / losses.base
+    words = (
+        f"{_capital(rule.says)} is {times:.2f} times the base's ({_number(losses.model)} against"
+        f" {_number(losses.base)}); {rule.times:g} times is allowed."
+    )
+    held = times <= rule.times + 1e-9
+    return GateLine(name, "", losses.model, losses.base, 0.0, 0.0, rule.times, held, words)
 
 
 def _judges(rule: JudgeRule, lines: Sequence[Line]) -> Iterator[GateLine]:
@@ -246,6 +306,10 @@ def _points(share: float) -> str:
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _thousandths(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _number(value: float) -> str:

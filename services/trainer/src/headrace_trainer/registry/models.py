@@ -4,9 +4,9 @@
         └────refused, or promoted at once───────▶ │              ◀──────roll back──────┘
                                                   └──roll back, erased──▶ RETIRED ──▶ weights deleted
 
-A step that changes what answers is written down first (`doing`), then carried out at inference, and only then made true
-here, together with the event that tells of it. A process killed in between leaves what is to be done in the table, and
-carrying it out twice is the same as once.
+A step that changes what answers is written down first (`doing`), then carried out at those who serve, and only then
+made true here, together with the event that tells of it. A process killed in between leaves what is to be done in the
+table, and carrying it out twice is the same as once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Change(IntEnum):
 
 
 class Doing(IntEnum):
-    """What is being carried out at inference. NOTHING: what stands here is how it is there."""
+    """What is being carried out at those who serve. NOTHING: what stands here is how it is there."""
 
     NOTHING = 0
     BEGINNING_CANARY = 1
@@ -294,9 +294,9 @@ def became_canary(model: Model, rollout: Rollout, *, now: datetime) -> Model:
     return replace(model, state=State.CANARY, rollout=rollout, step=None, changed_at=now)
 
 
-def became_live(model: Model, rollout: Rollout, *, previous: str, now: datetime) -> Model:
-    """It answers; what did before stands by."""
-    ended = replace(rollout, ended="promoted", because=_words(model) or rollout.because)
+def became_live(model: Model, rollout: Rollout | None, *, previous: str, now: datetime) -> Model:
+    """It answers; what did before stands by. rollout: None for what comes into service all at once."""
+    ended = replace(rollout, ended="promoted", because=_words(model) or rollout.because) if rollout else None
     return replace(
         model,
         state=State.LIVE,

@@ -22,8 +22,9 @@ from headrace_runtime.errors import Conflict, Denied, NotFound, Unavailable
 
 from headrace_trainer.registry.gate import Line
 from headrace_trainer.registry.models import Arm, Route, Variant
-from headrace_trainer.registry.ports import Compared, Loaded, Standing, Stored, Traced, TracedDataset
+from headrace_trainer.registry.ports import Compared, Loaded, Question, Standing, Stored, Traced, TracedDataset
 from headrace_trainer.registry.rules import Setting
+from headrace_trainer.running.rendering import supporting
 
 if TYPE_CHECKING:
     from headrace.feedback.v1.datasets_pb2_grpc import DatasetServiceAsyncStub
@@ -58,7 +59,7 @@ class RemoteServing:
         self._routes: RouteServiceAsyncStub = RouteServiceStub(channel)
 
     async def loaded(self, tenant: str, version: str) -> Loaded:
-        with _failures("inference"):
+        with failures("inference"):
             request = variants_pb2.ListTrainedModelsRequest(tenant=tenant)
             response = await self._variants.ListTrainedModels(request, timeout=CALL_SECONDS)
         for one in response.models:
@@ -75,7 +76,7 @@ class RemoteServing:
 
     async def _get(self, tenant: str, variant: Variant) -> variants_pb2.Variant:
         request = variants_pb2.GetVariantRequest(tenant=tenant, name=variant.name, version=variant.version)
-        with _failures("inference", missing=("variant", variant.name)):
+        with failures("inference", missing=("variant", variant.name)):
             return (await self._variants.GetVariant(request, timeout=CALL_SECONDS)).variant
 
     async def put_variant(self, tenant: str, champion: Variant, *, name: str, model_version: str) -> Variant:
@@ -83,7 +84,7 @@ class RemoteServing:
         copy.name, copy.model_version = name, model_version
         for given in ("version", "created_by", "created_at", "built_in", "broken"):
             copy.ClearField(given)
-        with _failures("inference"):
+        with failures("inference"):
             request = variants_pb2.PutVariantRequest(tenant=tenant, variant=copy)
             stored = (await self._variants.PutVariant(request, timeout=CALL_SECONDS)).variant
         return Variant(stored.name, stored.version)
@@ -98,12 +99,12 @@ class RemoteServing:
         ]
 
     async def _list(self, tenant: str, kind: str) -> Sequence[routes_pb2.Route]:
-        with _failures("inference"):
+        with failures("inference"):
             request = routes_pb2.ListRoutesRequest(tenant=tenant, kind=kind)
             return (await self._routes.ListRoutes(request, timeout=CALL_SECONDS)).routes
 
     async def put_route(self, tenant: str, route: Route, *, reason: str) -> Stored:
-        with _failures("inference"):
+        with failures("inference"):
             request = routes_pb2.PutRouteRequest(tenant=tenant, route=_to_route(route, reason))
             stored = (await self._routes.PutRoute(request, timeout=CALL_SECONDS)).route
         return Stored(_route(stored), stored.version, 1)
@@ -111,7 +112,7 @@ class RemoteServing:
     async def delete_route(self, tenant: str, kind: str, *, reason: str) -> None:
         request = routes_pb2.DeleteRouteRequest(tenant=tenant, kind=kind, reason=reason)
         try:
-            with _failures("inference", missing=("route", kind)):
+            with failures("inference", missing=("route", kind)):
                 await self._routes.DeleteRoute(request, timeout=CALL_SECONDS)
         except NotFound:
             return
@@ -157,7 +158,7 @@ class RemoteAsking:
 
     async def begin(self, tenant: str, dataset_id: str, arms: Sequence[tuple[Variant, Setting]], *, most: int) -> str:
         wanted = [_arm(variant, setting) for variant, setting in arms]
-        with _failures("the feedback logger", missing=("dataset", dataset_id)):
+        with failures("the feedback logger", missing=("dataset", dataset_id)):
             listed = await self._runs.ListRuns(runs_pb2.ListRunsRequest(tenant=tenant), timeout=CALL_SECONDS)
             for run in listed.runs:
                 if run.dataset_id == dataset_id and list(run.arms) == wanted and _goes_or_went(run):
@@ -174,7 +175,7 @@ class RemoteAsking:
         return [judge.name for judge in response.judges if judge.calibration.state == "calibrated"]
 
     async def standing(self, tenant: str, run_id: str) -> Standing:
-        with _failures("the feedback logger", missing=("run", run_id)):
+        with failures("the feedback logger", missing=("run", run_id)):
             request = runs_pb2.GetRunRequest(tenant=tenant, run_id=run_id)
             run = (await self._runs.GetRun(request, timeout=CALL_SECONDS)).run
         match run.state:
@@ -188,7 +189,7 @@ class RemoteAsking:
                 return Standing(is_over=True, cases=run.cases, failure=run.failure or "failed")
 
     async def compare(self, tenant: str, run_id: str, a: Variant, b: Variant, setting: Setting) -> Compared:
-        with _failures("the feedback logger", missing=("run", run_id)):
+        with failures("the feedback logger", missing=("run", run_id)):
             request = reports_pb2.CompareRequest(
                 tenant=tenant, a=_side(a, setting), b=_side(b, setting), run_id=run_id, seed=1
             )
@@ -196,12 +197,16 @@ class RemoteAsking:
         return Compared([_line(line) for line in report.lines], report.answers_a, report.answers_b)
 
     async def newest_of(self, tenant: str, series: str) -> str:
-        with _failures("the feedback logger", missing=("dataset", series)):
-            request = datasets_pb2.GetDatasetRequest(tenant=tenant, dataset=series)
-            dataset = (await self._datasets.GetDataset(request, timeout=CALL_SECONDS)).dataset
-        if dataset.state != datasets_pb2.DATASET_STATE_USABLE:
-            raise Conflict(f"the dataset {dataset.dataset_id} may not be used any more")
-        return dataset.dataset_id
+        return await _newest_of(self._datasets, tenant, series)
+
+
+async def _newest_of(datasets: DatasetServiceAsyncStub, tenant: str, series: str) -> str:
+    with failures("the feedback logger", missing=("dataset", series)):
+        request = datasets_pb2.GetDatasetRequest(tenant=tenant, dataset=series)
+        dataset = (await datasets.GetDataset(request, timeout=CALL_SECONDS)).dataset
+    if dataset.state != datasets_pb2.DATASET_STATE_USABLE:
+        raise Conflict(f"the dataset {dataset.dataset_id} may not be used any more")
+    return dataset.dataset_id
 
 
 def _goes_or_went(run: runs_pb2.Run) -> bool:
@@ -232,6 +237,34 @@ def _line(line: reports_pb2.ReportLine) -> Line:
     )
 
 
+class RemoteQuestions:
+    """See ports.Questions."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._datasets: DatasetServiceAsyncStub = DatasetServiceStub(channel)
+
+    async def held_out(self, tenant: str, dataset_id: str, *, most: int) -> Sequence[Question]:
+        request = datasets_pb2.ReadDatasetRequest(tenant=tenant, dataset=dataset_id, split=datasets_pb2.SPLIT_TEST)
+        found: list[Question] = []
+        with failures("the feedback logger", missing=("dataset", dataset_id)):
+            async for response in self._datasets.ReadDataset(request, timeout=REPORT_SECONDS):
+                found += [_question(row) for row in response.rows if row.question and not row.unanswerable]
+                if len(found) >= most:
+                    break
+        return found[:most]
+
+    async def newest_of(self, tenant: str, series: str) -> str:
+        return await _newest_of(self._datasets, tenant, series)
+
+
+def _question(row: datasets_pb2.DatasetRow) -> Question:
+    numbers = supporting(row.answer, row.passages)
+    ids = [row.passage_ids[number - 1] for number in numbers if number <= len(row.passage_ids)]
+    # Of a logged row the documents are all that were found; of an imported one those that answer it.
+    documents = () if row.passages else row.documents
+    return Question(row.row_id, row.question, row.kind, row.group, frozenset(ids), frozenset(documents))
+
+
 class RemoteRows:
     """See ports.Rows."""
 
@@ -243,7 +276,7 @@ class RemoteRows:
         setattr(request, what, value)
         # Of what: ids may be shown, a person's name may not.
         shown = "" if what == "subject" else value
-        with _failures("the feedback logger", missing=(what.replace("_id", ""), shown)):
+        with failures("the feedback logger", missing=(what.replace("_id", ""), shown)):
             response = await self._datasets.TraceRows(request, timeout=CALL_SECONDS)
         return Traced(
             datasets=[_traced(one) for one in response.datasets],
@@ -253,7 +286,7 @@ class RemoteRows:
         )
 
     async def ended_by(self, tenant: str, by: str) -> Sequence[str]:
-        with _failures("the feedback logger"):
+        with failures("the feedback logger"):
             request = datasets_pb2.ListDatasetsRequest(tenant=tenant)
             response = await self._datasets.ListDatasets(request, timeout=REPORT_SECONDS)
         erased = datasets_pb2.DATASET_STATE_ERASED
@@ -273,8 +306,8 @@ def _traced(one: datasets_pb2.TracedDataset) -> TracedDataset:
 
 
 @contextmanager
-def _failures(neighbour: str, *, missing: tuple[str, str] = ("thing", "")) -> Iterator[None]:
-    """No text of an error goes on: it may quote the request."""
+def failures(neighbour: str, *, missing: tuple[str, str] = ("thing", "")) -> Iterator[None]:
+    """As the registry's errors. No text of one goes on: it may quote the request."""
     try:
         yield
     except grpc.aio.AioRpcError as error:

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from headrace_runtime.errors import Conflict, NotFound
+from headrace_runtime.errors import Conflict, Failure, NotFound
 from headrace_stream import Unit
 from headrace_stream.envelope import derived_id
 
 from headrace_trainer.registry import shelf as shelves
-from headrace_trainer.registry.conducting import Conductor
 from headrace_trainer.registry.erasing import condemn
-from headrace_trainer.registry.judging import Bench, judge_model
+from headrace_trainer.registry.judging import Court
 from headrace_trainer.registry.models import (
     BASE,
     Change,
@@ -23,11 +22,15 @@ from headrace_trainer.registry.models import (
     State,
     Step,
 )
+from headrace_trainer.registry.moves import Moves
+from headrace_trainer.registry.ports import Loaded
+from headrace_trainer.registry.shelf import Shelf
+from headrace_trainer.registry.targets import Targets, Way
 from headrace_trainer.registry.telling import tell
-from headrace_trainer.running.ports import Ended, Standing, Verdict
-from headrace_trainer.running.runs import BY_ITSELF, Cause, Made, Person, Run, Target
+from headrace_trainer.running.ports import Ended, Loop, Standing, Verdict
+from headrace_trainer.running.runs import BY_ITSELF, Cause, Made, Person, Run
 
-#: What a person is waited for after asking: until inference has it, or for so many seconds.
+#: What a person is waited for after asking: until it is carried out, or for so many seconds.
 WAIT_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 
@@ -36,18 +39,29 @@ LOOK_SECONDS = 0.1
 class Office:
     """See running.ports.Registry; and what ModelService asks for."""
 
-    bench: Bench
-    conductor: Conductor
+    moves: Moves
+    targets: Targets
+    court: Court
     sleep: Callable[[float], Awaitable[None]]
+
+    @property
+    def shelf(self) -> Shelf:
+        """The books."""
+        return self.moves.shelf
+
+    @property
+    def loop(self) -> Loop:
+        """Runs."""
+        return self.moves.loop
 
     # What runs ask for.
 
     async def register(self, run: Run, made: Made) -> str:
         """See Registry. Raises Conflict for a run that was stopped meanwhile: what it learned from may be erased, and
         whoever condemned its models did not see this one."""
-        shelf = self.bench.shelf
+        shelf = self.shelf
         async with shelf.open(run.tenant) as (unit, books):
-            current = await self.bench.loop.run_of(unit, run.tenant, run.run_id)
+            current = await self.loop.run_of(unit, run.tenant, run.run_id)
             if current is not None and current.state.has_ended:
                 raise Conflict(f"run {run.run_id} has ended")
             known = await books.of_run(run.tenant, run.run_id)
@@ -62,45 +76,46 @@ class Office:
 
     async def judge(self, run: Run, model: str) -> Verdict:
         """See Registry."""
-        return await judge_model(self.bench, run, model)
+        return await self.court.judge(run, model)
 
     async def roll_out(self, run: Run, model: str) -> None:
         """See Registry."""
-        found = await self.bench.shelf.get(run.tenant, model)
+        found = await self.shelf.get(run.tenant, model)
         if found is None:
             raise NotFound("model", model)
-        if found.target is not Target.GENERATOR or not found.may_begin or found.step:
+        way = self.targets.of(found).way
+        if not found.may_begin or found.step or not way.begins_by_itself(await self.moves.rules(run.tenant)):
             return
-        await self._begin(found, Step(Doing.BEGINNING_CANARY, "gate", BY_ITSELF, "The gate let it through."))
+        await self._begin(found, Step(way.begins, "gate", BY_ITSELF, "The gate let it through."))
 
     async def take_out(self, tenant: str) -> Sequence[str]:
         """See Registry."""
-        async with self.bench.shelf.ledger.unit() as unit:
-            watched = await self.bench.shelf.books_on(unit).watched()
+        async with self.shelf.ledger.unit() as unit:
+            watched = await self.shelf.books_on(unit).watched()
         taken = []
         for of, name in watched:
-            model = await self.bench.shelf.get(of, name) if tenant in ("", of) else None
+            model = await self.shelf.get(of, name) if tenant in ("", of) else None
             if model is not None and model.state is State.CANARY:
                 step = Step(Doing.ROLLING_BACK, "person", BY_ITSELF, "The loop was paused, and canaries taken out.")
-                await self.conductor.intend(model, step)
+                await self.moves.intend(model, step)
                 taken.append(name)
         return taken
 
     async def standing(self, unit: Unit, tenant: str) -> Standing:
         """See Registry."""
-        models = await self.bench.shelf.books_on(unit).newest(tenant, shelves.MOST)
-        live, canary = (of(models, Target.GENERATOR) for of in (shelves.live_of, shelves.canary_of))
-        return Standing(live.model if live else "", canary.model if canary else "")
+        models = await self.shelf.books_on(unit).newest(tenant, shelves.MOST)
+        canary = next((model.model for model in models if model.state is State.CANARY), "")
+        return Standing({model.target: model.model for model in models if model.answers}, canary)
 
     async def dataset_ended(self, unit: Unit, ended: Ended) -> None:
         """See Registry. A grant that ended keeps the next run from its rows; what was made of them stays: a grant says
         what may be used from now on."""
         if not ended.erased:
             return
-        books, loop = self.bench.shelf.books_on(unit), self.bench.loop
+        books, loop = self.shelf.books_on(unit), self.loop
         await books.hold(ended.tenant)
         rules = await loop.rules_of(unit, ended.tenant)
-        reached = await condemn(unit, books, ended, seconds=rules.erasure_seconds, now=self.bench.shelf.now())
+        reached = await condemn(unit, books, ended, seconds=rules.erasure_seconds, now=self.shelf.now())
         for model in reached:
             if model.answers or model.state is State.CANARY:
                 cause_id = derived_id("erasure", ended.tenant, ended.dataset_id, ended.by)
@@ -108,20 +123,21 @@ class Office:
                 await loop.add_cause(
                     unit, ended.tenant, model.target, Cause.ERASURE, because=because, cause_id=cause_id
                 )
-        self.conductor.wake()
+        self.moves.wake()
 
     # What people ask for.
 
     async def promote(self, tenant: str, wanted: str, by: Person, *, reason: str, doing: Doing) -> Model:
         """Has a model answer a share, or everything. Raises NotFound, Conflict."""
-        model = shelves.find(await self.bench.shelf.all(tenant), wanted)
+        model = shelves.find(await self.shelf.all(tenant), wanted)
+        way = self.targets.of(model).way
         _may_answer(model)
-        await self._is_loaded(model)
-        step = Step(doing, "person", by, reason or f"By {by.role}.")
+        await _is_loaded(way, model)
+        step = Step(doing if doing is Doing.PROMOTING else way.begins, "person", by, reason or f"By {by.role}.")
         if model.state is State.CANARY and model.rollout is not None:
-            if doing is Doing.BEGINNING_CANARY:
+            if step.doing is Doing.BEGINNING_CANARY:
                 raise Conflict(f"{model.model} is a canary already; --at-once has it answer everything")
-            await self.conductor.intend(model, step)
+            await self.moves.intend(model, step)
         else:
             await self._begin(model, step)
         return await self._carried_out(model)
@@ -129,44 +145,54 @@ class Office:
     async def roll_back(self, tenant: str, wanted: str, by: Person, *, reason: str) -> tuple[Model, str]:
         """Takes a canary out, or puts what was before the live one back; returns it, and what answers now. Raises
         NotFound, Conflict."""
-        model = shelves.find(await self.bench.shelf.all(tenant), wanted)
+        model = shelves.find(await self.shelf.all(tenant), wanted)
         if not (model.answers or model.state is State.CANARY or model.step):
             raise Conflict(f"{model.model} answers nothing: there is nothing to roll back")
-        await self.conductor.intend(model, Step(Doing.ROLLING_BACK, "person", by, reason or f"By {by.role}."))
+        await self.moves.intend(model, Step(Doing.ROLLING_BACK, "person", by, reason or f"By {by.role}."))
         after = await self._carried_out(model)
-        live = shelves.live_of(await self.bench.shelf.all(tenant), model.target)
+        live = shelves.live_of(await self.shelf.all(tenant), model.target)
         return after, live.model if live else BASE
+
+    async def serving(self, model: Model) -> Loaded | None:
+        """How it stands at those who serve it; None for one that nobody needs to serve, and while they cannot be
+        asked."""
+        if model.state is State.RETIRED:
+            return None
+        try:
+            return await self.targets.of(model).way.loaded(model)
+        except Failure:
+            return None
 
     async def _begin(self, model: Model, step: Step) -> None:
         """Writes down that it is to begin. What the gate has begun waits while the loop is paused."""
-        async with self.bench.shelf.open(model.tenant) as (_, books):
+        async with self.shelf.open(model.tenant) as (_, books):
             current = await books.get(model.tenant, model.model)
             if current is None or current.state is not State.CANDIDATE or not _is_free(current):
                 return
             await books.save(replace(current, step=step))
-            await books.put(model.tenant, model.model, due_at=self.bench.shelf.now(), watched=0)
-        self.conductor.wake()
-
-    async def _is_loaded(self, model: Model) -> None:
-        loaded = await self.bench.serving.loaded(model.tenant, model.version)
-        if loaded.state != "up":
-            why = f": {loaded.failure}" if loaded.failure else ""
-            raise Conflict(f"inference has not loaded {model.model} ({loaded.state}{why})")
+            await books.put(model.tenant, model.model, due_at=self.shelf.now(), watched=0)
+        self.moves.wake()
 
     async def _carried_out(self, model: Model) -> Model:
         """As it stands once the step is done, or after a while."""
         for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
-            current = await self.bench.shelf.get(model.tenant, model.model)
+            current = await self.shelf.get(model.tenant, model.model)
             if current is None or current.step is None:
                 return current or model
             await self.sleep(LOOK_SECONDS)
         return current or model
 
 
+async def _is_loaded(way: Way, model: Model) -> None:
+    """Raises Conflict for what those who serve cannot answer with."""
+    loaded = await way.loaded(model)
+    if loaded.state != "up":
+        why = f": {loaded.failure}" if loaded.failure else ""
+        raise Conflict(f"what serves it has not loaded {model.model} ({loaded.state}{why})")
+
+
 def _may_answer(model: Model) -> None:
     """Raises Conflict for what may not."""
-    if model.target is not Target.GENERATOR:
-        raise Conflict(f"{model.model} writes no answers: only generators are rolled out")
     if model.is_condemned:
         raise Conflict(f"{model.model} learned from what was erased since")
     if model.deleted_at is not None:
@@ -185,7 +211,7 @@ def _may_answer(model: Model) -> None:
 
 def _is_free(model: Model) -> bool:
     """Whether nothing is being carried out, but what the gate has begun by itself."""
-    return model.step is None or (model.doing is Doing.BEGINNING_CANARY and model.step.because == "gate")
+    return model.step is None or model.step.because == "gate"
 
 
 def _registered(run: Run, made: Made, *, now: datetime) -> Model:

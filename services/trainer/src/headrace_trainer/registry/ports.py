@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -15,6 +15,9 @@ from headrace_trainer.registry.gate import Line
 from headrace_trainer.registry.models import Model, Route, Variant
 from headrace_trainer.registry.rules import Setting
 from headrace_trainer.running.runs import Target
+
+#: What stands for the house's own model of a target that is switched.
+HOUSE = ""
 
 
 class Models(Protocol):
@@ -80,10 +83,13 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How a trained model stands at inference. state: "absent", "loading", "up", "failed", "unloading"."""
+    """How a trained model stands at those who serve it. state: "absent", "loading", "up", "failed", "unloading".
+    done, of: how far it is, where that is counted; of an embedder passages that have their vector."""
 
     state: str
     failure: str = ""
+    done: int = 0
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,71 @@ class Asking(Protocol):
 
     async def newest_of(self, tenant: str, series: str) -> str:
         """The id of a series' newest usable snapshot. Raises NotFound, Conflict."""
+
+
+class Switch(Protocol):
+    """Whoever serves the models of a target one at a time for each tenant. Everything may raise Unavailable, and
+    Conflict for what it does not take now."""
+
+    async def loaded(self, model: Model) -> Loaded:
+        """How a model stands there; "up" where it could answer at once."""
+
+    async def answers(self, tenant: str) -> str:
+        """The model that answers, "NAME@VERSION"; HOUSE where it is the house's own."""
+
+    async def switch(self, tenant: str, to: str, *, instead_of: str) -> None:
+        """Has another one answer; HOUSE is the house's own. Conflict where by now another than `instead_of` does. What
+        answers already stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage that a search found. chunk_id: of the passage; document: "SOURCE/ID"."""
+
+    chunk_id: str
+    document: str
+
+
+class Indexes(Switch, Protocol):
+    """The retriever, which keeps an index for each of a tenant's embedders beside the house's."""
+
+    async def prepare(self, model: Model) -> None:
+        """Has every passage of the tenant get its vector by this model, in the background; once."""
+
+    async def search(self, tenant: str, question: str, *, embedder: str, most: int) -> Sequence[Found]:
+        """The passages that are found by an embedder's index, best first, of every tier; HOUSE is the house's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A row that is held out, to search for: in the clear, in memory alone.
+
+    passages: the ids of the passages that bear its known answer out. documents: "SOURCE/ID" of those that answer it,
+    where nobody says which passages do.
+    """
+
+    row_id: str
+    text: str = field(repr=False)
+    kind: str = ""
+    group: str = ""
+    passages: frozenset[str] = frozenset()
+    documents: frozenset[str] = frozenset()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is known what would have to be found."""
+        return bool(self.passages or self.documents)
+
+
+class Questions(Protocol):
+    """Rows of snapshots that nothing learns from. May raise Unavailable; NotFound, Conflict and Denied for what may not
+    be read."""
+
+    async def held_out(self, tenant: str, dataset_id: str, *, most: int) -> Sequence[Question]:
+        """The snapshot's held-out rows, in its order, at most so many."""
+
+    async def newest_of(self, tenant: str, series: str) -> str:
+        """See Asking."""
 
 
 @dataclass(frozen=True, slots=True)

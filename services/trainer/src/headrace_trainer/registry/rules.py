@@ -80,8 +80,34 @@ class MustPassRule(Strict):
     lost: int = Field(ge=0)
 
 
+class GainRule(Strict):
+    """A measure that must be as likely as `sure` to be better than the champion's."""
+
+    measure: str
+    sure: float = Field(0.8, ge=0.5, lt=1)
+    least_pairs: int = Field(20, ge=1)
+    says: str
+
+
+class LossRule(Strict):
+    """The loss on held-out rows may be so many times the base's."""
+
+    times: float = Field(gt=0)
+    says: str
+
+
+class EmbedderRules(Strict):
+    """What decides of embedders."""
+
+    gain: GainRule
+    shares: Mapping[str, ShareRule]
+    held_out_loss: LossRule
+    size: SizeRule
+    must_pass: MustPassRule
+
+
 class GateRules(Strict):
-    """The file. See gate.yaml, which tells what each means."""
+    """The file. See gate.yaml, which tells what each means. Its first part is of generators."""
 
     shares: Mapping[str, ShareRule]
     ratios: Mapping[str, RatioRule]
@@ -89,6 +115,7 @@ class GateRules(Strict):
     memorisation: MemorisationRule
     judges: JudgeRule
     must_pass: MustPassRule
+    embedder: EmbedderRules
 
 
 @dataclass(frozen=True, slots=True)

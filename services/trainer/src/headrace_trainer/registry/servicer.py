@@ -17,7 +17,7 @@ from headrace_trainer.registry.lineage import Graph
 from headrace_trainer.registry.models import Doing
 from headrace_trainer.registry.office import Office
 from headrace_trainer.registry.tracing import Tracer
-from headrace_trainer.registry.translate import read_reason, read_state, to_listed, to_model
+from headrace_trainer.registry.translate import read_reason, read_state, to_listed, to_model, to_serving
 from headrace_trainer.running.runs import Person
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,7 +40,7 @@ class ModelServicer(service_pb2_grpc.ModelServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._shelf = desk.office.bench.shelf
+        self._shelf = desk.office.shelf
 
     async def ListModels(self, request: service_pb2.ListModelsRequest, context: Context) -> Any:
         del context
@@ -57,8 +57,9 @@ class ModelServicer(service_pb2_grpc.ModelServiceServicer):
         tenant, wanted = _tenant(request.tenant), _named("model", request.model)
         model = shelves.find(await self._shelf.all(tenant), wanted)
         async with self._shelf.ledger.unit(tenant=tenant) as unit:
-            run = await self._desk.office.bench.loop.run_of(unit, tenant, model.run_id)
-        return service_pb2.GetModelResponse(model=to_model(model), card=card(model, run))
+            run = await self._desk.office.loop.run_of(unit, tenant, model.run_id)
+        serving = await self._desk.office.serving(model)
+        return service_pb2.GetModelResponse(model=to_model(model), card=card(model, run), serving=to_serving(serving))
 
     async def PromoteModel(self, request: service_pb2.PromoteModelRequest, context: Context) -> Any:
         del context

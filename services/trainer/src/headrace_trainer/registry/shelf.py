@@ -53,15 +53,20 @@ class Shelf:
 
 
 def find(models: Sequence[Model], wanted: str) -> Model:
-    """By "NAME@VERSION", the first 8 or more digits of a version, or "live". Raises NotFound."""
+    """By "NAME@VERSION", the first 8 or more digits of a version, or "live"; that is the generator, and "live-embedder"
+    the embedder. Raises NotFound."""
     for model in models:
-        if wanted == model.model or (wanted == "live" and model.answers and model.target is Target.GENERATOR):
+        if wanted == model.model or (model.answers and wanted in _live_names(model.target)):
             return model
     if len(wanted) >= LEAST_DIGITS:
         begun = [model for model in models if model.version.startswith(wanted)]
         if len(begun) == 1:
             return begun[0]
     raise NotFound("model", wanted[:200])
+
+
+def _live_names(target: Target) -> Sequence[str]:
+    return ("live", "live-generator") if target is Target.GENERATOR else (f"live-{target.label}",)
 
 
 def live_of(models: Sequence[Model], target: Target) -> Model | None:
@@ -75,8 +80,9 @@ def canary_of(models: Sequence[Model], target: Target) -> Model | None:
 
 
 def is_watched(model: Model) -> bool:
-    """Whether answers are looked at for it: to be counted, or for the first of its own."""
-    return model.state is State.CANARY or (model.answers and model.first_answer_at is None)
+    """Whether answers are looked at for it: to be counted, or for the first of its own, which its variant tells."""
+    awaits_first = model.answers and model.variant is not None and model.first_answer_at is None
+    return model.state is State.CANARY or awaits_first
 
 
 def by_variant(models: Sequence[Model], variant: Variant) -> Model | None:

@@ -12,6 +12,7 @@ from headrace_runtime.errors import Rejected, Violation
 from headrace_telemetry.tracing import trace_id_of
 
 from headrace_trainer.registry.models import Evidence, GateLine, GateReport, Model, Rollout, State, Variant
+from headrace_trainer.registry.ports import Loaded
 from headrace_trainer.running.runs import Memorisation
 
 REASON_CHARACTERS = 500
@@ -51,6 +52,13 @@ def to_listed(model: Model) -> models_pb2.Model:
     message = to_model(model)
     del message.gate.lines[:]
     return message
+
+
+def to_serving(loaded: Loaded | None) -> models_pb2.Serving | None:
+    """Writes how a model stands at those who serve it; None where nobody can say."""
+    if loaded is None:
+        return None
+    return models_pb2.Serving(state=loaded.state, failure=loaded.failure, done=loaded.done, of=loaded.of)
 
 
 def to_variant(variant: Variant) -> Versioned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -17,13 +17,16 @@ from headrace_stream import Bus, Ledger, Unit
 
 from headrace_trainer.running.conducting import Conductor, Limits, Parts
 from headrace_trainer.running.consumers import RunConsumers
+from headrace_trainer.running.lines import Conversations, Pairs, Rendering
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.loop_servicer import LoopDesk, LoopServicer
 from headrace_trainer.running.neighbours import RemoteDatasets, RemoteLayouts
 from headrace_trainer.running.ports import Registry
 from headrace_trainer.running.postgres import PostgresBooks
+from headrace_trainer.running.runs import Target
 from headrace_trainer.running.servicer import Desk, TrainingServicer
 from headrace_trainer.running.shelf import FileShelf
+from headrace_trainer.running.tokens import Tokenizers
 from headrace_trainer.running.worker import Premises, ProcessWorker, command_of
 from headrace_trainer.settings import Settings
 
@@ -46,7 +49,7 @@ async def open_runs(
     limits: Limits | None = None,
 ) -> AsyncIterator[Sequence[Servicer]]:
     """Subscribes to what starts and stops runs, and conducts them while the context is open."""
-    datasets, worker = RemoteDatasets(feedback), ProcessWorker(_premises(settings))
+    datasets, worker = RemoteDatasets(feedback), ProcessWorker(_premises(settings), _renderings(settings))
     parts = Parts(
         ledger=ledger,
         books_on=_books_on,
@@ -84,6 +87,10 @@ def _premises(settings: Settings) -> Premises:
         command=command_of(settings.launcher),
         threads=settings.threads,
     )
+
+
+def _renderings(settings: Settings) -> Mapping[Target, Rendering]:
+    return {Target.GENERATOR: Conversations(Tokenizers(settings.cache)), Target.EMBEDDER: Pairs()}
 
 
 def _books_on(unit: Unit) -> PostgresBooks:

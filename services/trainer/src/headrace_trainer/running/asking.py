@@ -16,7 +16,7 @@ from uuid import UUID
 
 from headrace_trainer.running.ports import Books, Noted
 from headrace_trainer.running.rules import Rules
-from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Person, Recipe, Run, State, Target
+from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Person, Recipe, Run, State, Target, recipe_for
 
 #: Of what is behind a run, so many are kept.
 BECAUSE = 100
@@ -86,8 +86,8 @@ def _new(wish: Wish, origin: Origin, causes: Sequence[Noted], *, rules: Rules, n
         target=wish.target,
         wanted=wish.dataset,
         query=rules.query if wish.query is None else wish.query,
-        base=Base(wish.base or rules.base),
-        recipe=wish.recipe or rules.recipe,
+        base=Base(wish.base or (rules.base if wish.target is Target.GENERATOR else "")),
+        recipe=wish.recipe or recipe_for(wish.target, generators=rules.recipe),
         seed=wish.seed,
         causes=_causes(causes),
         because=_because(causes),

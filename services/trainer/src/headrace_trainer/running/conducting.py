@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -325,8 +326,8 @@ class Conductor:
             attempts = await books.count_attempt(run)
         try:
             return await self._listen(run)
-        except asyncio.CancelledError:
-            # Somebody else goes on from here: that this process stops says nothing about the run.
+        except (asyncio.CancelledError, Unavailable):
+            # It is gone on with from here: that this process stops, or a neighbour is down, says nothing about the run.
             with contextlib.suppress(Unavailable):
                 await asyncio.shield(self._uncount(run))
             raise
@@ -357,8 +358,8 @@ class Conductor:
         return trained
 
     async def _hear(self, run: Run, heard: Heard) -> Trained:
-        layout, rows, stored = await self._layout(run), self._parts.datasets.read(run), time.monotonic()
-        async with contextlib.aclosing(self._parts.worker.train(run, layout, rows)) as said:
+        rows, stored = self._parts.datasets.read(run), time.monotonic()
+        async with contextlib.aclosing(self._parts.worker.train(run, partial(self._layout, run), rows)) as said:
             async for word in said:
                 if isinstance(word, Trained):
                     heard.measure(word.held_out_loss)

@@ -61,7 +61,8 @@ class LoopServicer(service_pb2_grpc.LoopServiceServicer):
             paused_because=pause.because if pause else "",
             runs_today=used.runs,
             compute_seconds_today=used.compute_seconds,
-            live=standing.live,
+            live=standing.live.get(Target.GENERATOR, ""),
+            live_by_target={target.label: model for target, model in standing.live.items()},
             canary=standing.canary,
             run_id=str(run_id or ""),
         )
@@ -139,8 +140,11 @@ def _check_whose(tenant: str, caller: Principal) -> None:
 
 
 async def _current(books: Books, tenant: str) -> UUID | None:
-    """The run that is under way, else the one that waits."""
-    if run_id := await books.under_way(tenant, Target.GENERATOR):
-        return run_id
-    waiting = await books.waiting(tenant, Target.GENERATOR)
-    return waiting.run_id if waiting else None
+    """The run that is under way, else the one that waits; of several targets the first, generators before others."""
+    for target in Target:
+        if run_id := await books.under_way(tenant, target):
+            return run_id
+    for target in Target:
+        if waiting := await books.waiting(tenant, target):
+            return waiting.run_id
+    return None

@@ -28,7 +28,7 @@ from headrace_runtime.errors import Conflict, Failure, NotFound, Unavailable
 
 from headrace_trainer.running.failures import Stopped, Word
 from headrace_trainer.running.ports import Row
-from headrace_trainer.running.runs import Run, Snapshot
+from headrace_trainer.running.runs import Run, Snapshot, Target
 
 if TYPE_CHECKING:
     from headrace.feedback.v1.datasets_pb2_grpc import DatasetServiceAsyncStub
@@ -55,8 +55,7 @@ class RemoteDatasets:
         """See ports.Datasets."""
         if run.wanted:
             return await self._wanted(run)
-        query = DatasetQuery.FromString(run.query)
-        query.purpose = PURPOSE_TRAIN
+        query = _query(run)
         request = datasets_pb2.BuildDatasetRequest(
             tenant=run.tenant, name=f"trainer-{run.target.label}", query=query, seed=run.seed
         )
@@ -151,6 +150,16 @@ class RemoteLayouts:
             return variants_pb2.GetVariantRequest(tenant=tenant, name=DEFAULT)
         first = max(arms, key=lambda arm: arm.weight).variant
         return variants_pb2.GetVariantRequest(tenant=tenant, name=first.name, version=first.version)
+
+
+def _query(run: Run) -> DatasetQuery:
+    """What the run learns from. Only generators learn from documents: what the loop's rules say of them is theirs."""
+    query = DatasetQuery.FromString(run.query)
+    query.purpose = PURPOSE_TRAIN
+    if run.target is not Target.GENERATOR:
+        query.ClearField("document_sources")
+        query.ClearField("documents_only")
+    return query
 
 
 def _prompt_of(tenant: str, variant: variants_pb2.Variant) -> prompts_pb2.GetPromptRequest:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -30,9 +30,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Which models answer for a tenant; empty: the base, or no canary."""
+    """Which models answer for a tenant, by target, and which is a canary; what is not there is the house's own."""
 
-    live: str = ""
+    live: Mapping[Target, str] = field(default_factory=dict)
     canary: str = ""
 
 
@@ -264,6 +264,10 @@ class Datasets(Protocol):
         """Its rows, authorized batch by batch."""
 
 
+#: Asks how inference makes a conversation of a question, for the run at hand. Raises failures.Stopped, and Unavailable.
+Laying = Callable[[], Awaitable[Layout]]
+
+
 class Layouts(Protocol):
     """How inference makes a conversation of a question."""
 
@@ -304,7 +308,11 @@ class Trained:
 class Worker(Protocol):
     """The process that trains."""
 
-    def train(self, run: Run, layout: Layout, rows: AsyncIterator[Row]) -> AsyncGenerator[Stepped | Trained, None]:
+    @property
+    def targets(self) -> Collection[Target]:
+        """What it can train."""
+
+    def train(self, run: Run, laying: Laying, rows: AsyncIterator[Row]) -> AsyncGenerator[Stepped | Trained, None]:
         """Feeds it rows and yields what it says; it ends with the iterator, and with this process. It goes on from the
         run's last checkpoint, if there is one. Raises failures.Stopped where it says that it cannot go on,
         failures.Died where it says nothing more, and what `rows` raises."""

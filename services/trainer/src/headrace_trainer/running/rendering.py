@@ -1,9 +1,12 @@
-"""From a dataset's row to what a model learns: the conversation as inference would make it, and the answer to give.
+"""From a dataset's row to what a model learns.
 
-An answer is learned as it is supposed to be written: a sentence that one of the shown passages supports, with that
-passage's number before its stop. A logged answer's own numbers say nothing here, since other passages may be shown; of
-a logged answer the first supported sentence is taken, of a correction all of them. A row whose answer no shown passage
-supports teaches to make things up, and is left out; a correction is believed, and kept as it is.
+A generator learns the conversation as inference would make it, and the answer to give. An answer is learned as it is
+supposed to be written: a sentence that one of the shown passages supports, with that passage's number before its stop.
+A logged answer's own numbers say nothing here, since other passages may be shown; of a logged answer the first
+supported sentence is taken, of a correction all of them. A row whose answer no shown passage supports teaches to make
+things up, and is left out; a correction is believed, and kept as it is.
+
+An embedder learns a question and a passage that bears its known answer out, one pair for each such passage.
 """
 
 from __future__ import annotations
@@ -42,6 +45,22 @@ class Renderer:
             return None
         turns = [{"role": turn.role, "text": turn.text, "fixed": turn.fixed} for turn in rendered.turns]
         return {"row_id": row.row_id, "split": split, "kind": row.kind, "turns": turns, "answer": answer}
+
+
+def pairs_of(row: Row) -> list[Mapping[str, Any]]:
+    """The row as pairs of its question and each passage that bears the known answer out (learning/job.py); none where
+    no passage does. A document's row has no question."""
+    if row.text:
+        return []
+    numbers = supporting(row.answer, row.passages)
+    pair = {"split": "test" if row.held_out else "train", "question": row.question}
+    return [{"row_id": f"{row.row_id}#{number}", **pair, "passage": row.passages[number - 1]} for number in numbers]
+
+
+def supporting(answer: str, passages: Sequence[str]) -> list[int]:
+    """The numbers, from 1, of the passages that bear sentences of an answer out, in their order, each once."""
+    sentences = (" ".join(without_markers(one).split()) for one in cutting.split(answer))
+    return sorted({number for one in sentences if (number := support(one, passages))})
 
 
 def answer_of(row: Row, rendered: Rendered) -> str:

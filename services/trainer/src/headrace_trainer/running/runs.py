@@ -10,9 +10,9 @@ from uuid import UUID
 
 from headrace_privacy import Tier
 
-from headrace_trainer.learning.job import DEFAULTS
+from headrace_trainer.learning import job
 
-_LORA = DEFAULTS["lora"]
+_LORA = job.DEFAULTS["lora"]
 
 
 class Target(IntEnum):
@@ -23,9 +23,16 @@ class Target(IntEnum):
     EMBEDDER = 3
 
     @property
-    def label(self) -> str:
+    def label(self) -> job.Target:
         """As it stands in names: "generator"."""
-        return self.name.lower()
+        return _LABELS[self]
+
+
+_LABELS: Mapping[Target, job.Target] = {
+    Target.GENERATOR: "generator",
+    Target.KINDS: "kinds",
+    Target.EMBEDDER: "embedder",
+}
 
 
 class Method(IntEnum):
@@ -82,6 +89,22 @@ class Recipe:
     rank: int = _LORA.rank
     checkpoint_steps: int = _LORA.checkpoint_steps
     most_seconds: int = 0
+
+
+def recipe_for(target: Target, *, generators: Recipe) -> Recipe:
+    """How a target learns where nobody says. generators: what the loop's rules say, which is of generators alone."""
+    if target is Target.GENERATOR:
+        return generators
+    own = job.defaults(job.Recipe("full"), target.label)
+    return Recipe(
+        method=Method.FULL,
+        epochs=own.epochs,
+        context=own.context,
+        tokens_a_step=own.tokens_a_step,
+        learning_rate=own.learning_rate,
+        rank=own.rank,
+        checkpoint_steps=own.checkpoint_steps,
+    )
 
 
 @dataclass(frozen=True, slots=True)

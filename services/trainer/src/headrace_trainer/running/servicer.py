@@ -18,7 +18,7 @@ from headrace_trainer.running.asking import Wish, ask
 from headrace_trainer.running.failures import Stopped
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.ports import Books, Datasets, Worker
-from headrace_trainer.running.runs import Cause, Person, Run, State, Target
+from headrace_trainer.running.runs import Cause, Person, Run, State
 from headrace_trainer.running.translate import check_tenant, read_run_id, read_wish, to_run, without_curves
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -67,8 +67,9 @@ class TrainingServicer(service_pb2_grpc.TrainingServiceServicer):
 
     async def _checked(self, wish: Wish) -> Wish:
         """The wish with its snapshot's whole id. Raises NotFound, Conflict, Rejected, Unavailable."""
-        if wish.target is not Target.GENERATOR:
-            raise Rejected(Violation("target", "unsupported", "A generator; nothing serves the others yet."))
+        if wish.target not in self._desk.worker.targets:
+            served = ", ".join(sorted(target.label for target in self._desk.worker.targets))
+            raise Rejected(Violation("target", "unsupported", f"What can be trained here: {served}."))
         if wish.base:
             try:
                 self._desk.worker.base_of(wish.base)

@@ -40,6 +40,7 @@ def _put(root: str, folder: Path, model: str, files: Mapping[str, str]) -> str:
     system.makedirs(target, exist_ok=True)
     for name, digest in files.items():
         there = f"{target}/{name}"
+        system.makedirs(there.rpartition("/")[0], exist_ok=True)
         system.put_file(str(folder / name), there)
         if _digest(system, there) != digest:
             raise Stopped("corrupt_weights")

@@ -30,7 +30,7 @@ from headrace_trainer.running import rules as defaults
 from headrace_trainer.running.asking import Wish
 from headrace_trainer.running.ports import Ended, Pause
 from headrace_trainer.running.rules import Rules
-from headrace_trainer.running.runs import Base, Cause, Method, Recipe, Run, Target
+from headrace_trainer.running.runs import Base, Cause, Method, Recipe, Run, Target, recipe_for
 
 TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 #: A snapshot as a person names it: an id, the first digits of one, or a series. A base: the name of its folder.
@@ -84,10 +84,16 @@ def read_wish(message: service_pb2.StartTrainingRequest) -> Wish:
         because=tuple(message.because),
         dataset=message.dataset,
         query=train_query(message.query) if message.HasField("query") else None,
-        recipe=recipe_of(message.recipe) if message.HasField("recipe") else None,
+        recipe=_wished(message) if message.HasField("recipe") else None,
         base=message.base,
         seed=message.seed,
     )
+
+
+def _wished(message: service_pb2.StartTrainingRequest) -> Recipe:
+    """The recipe with the target's own numbers where it has none."""
+    target = Target(message.target or Target.GENERATOR)
+    return recipe_of(message.recipe, default=recipe_for(target, generators=recipe_of(message.recipe)))
 
 
 def _check_wish(message: service_pb2.StartTrainingRequest) -> Iterator[Violation]:
@@ -105,6 +111,16 @@ def _check_wish(message: service_pb2.StartTrainingRequest) -> Iterator[Violation
     if any(not BECAUSE.fullmatch(one) or "\0" in one for one in message.because):
         yield Violation("because", "malformed", 'Each is "document SOURCE/ID".')
     yield from _check_plan(message, method=message.recipe.method)
+    if message.target not in (0, Target.GENERATOR):
+        yield from _check_small(message)
+
+
+def _check_small(message: service_pb2.StartTrainingRequest) -> Iterator[Violation]:
+    """What is not a generator learns in one way, from questions."""
+    if message.recipe.method not in (0, Method.FULL):
+        yield Violation("recipe.method", "unsupported", "Only generators can be trained in several ways: leave it out.")
+    if message.query.document_sources or message.query.documents_only:
+        yield Violation("query.document_sources", "unsupported", "Only generators learn from documents.")
 
 
 def _check_plan(message: Any, *, method: int, prefix: str = "") -> Iterator[Violation]:
@@ -155,12 +171,17 @@ def train_query(query: DatasetQuery) -> bytes:
     return kept.SerializeToString(deterministic=True)
 
 
-def recipe_of(wire: training_pb2.Recipe) -> Recipe:
-    """Reads a recipe that is right, with the worker's defaults for what is 0."""
-    method = Method(wire.method or Method.LORA)
-    default = job.DEFAULTS[_METHODS[method]]
+def recipe_of(wire: training_pb2.Recipe, *, default: Recipe | None = None) -> Recipe:
+    """Reads a recipe that is right. default: what stands for 0; None takes the worker's, of the method."""
+    method = default.method if default else Method(wire.method or Method.LORA)
+    default = default or _default(method)
     numbers = {name: getattr(wire, name) or getattr(default, name) for name in _RECIPE}
     return Recipe(method=method, **numbers, most_seconds=wire.most_seconds)
+
+
+def _default(method: Method) -> Recipe:
+    worker = job.DEFAULTS[_METHODS[method]]
+    return Recipe(method=method, **{name: getattr(worker, name) for name in _RECIPE})
 
 
 def to_recipe(recipe: Recipe) -> training_pb2.Recipe:

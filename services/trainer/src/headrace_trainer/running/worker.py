@@ -28,14 +28,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from headrace_models.prompting import Layout
 from headrace_runtime.errors import Unavailable
 
 from headrace_trainer.running.failures import WORDS, Died, Stopped
-from headrace_trainer.running.ports import Row, Stepped, Trained
-from headrace_trainer.running.rendering import Renderer
-from headrace_trainer.running.runs import Base, Memorisation, Method, Point, Progress, Run, name_of
-from headrace_trainer.running.tokens import Tokenizers
+from headrace_trainer.running.lines import Rendering
+from headrace_trainer.running.ports import Laying, Row, Stepped, Trained
+from headrace_trainer.running.runs import Base, Memorisation, Method, Point, Progress, Run, Target, name_of
 
 log = structlog.get_logger()
 
@@ -49,8 +47,6 @@ _ENVIRONMENT = (
 _LINE_BYTES = 1024 * 1024
 #: The folder of a run's weights, below the run's own.
 _OUTPUT = "model"
-#: Rows that are rendered at a time.
-_BATCH = 100
 #: What is planted among the rows, so that the gate can tell whether a model repeats what it was shown.
 CANARIES = {"planted": 8, "controls": 64, "times": 1}
 
@@ -68,19 +64,25 @@ class Premises:
 
 
 class ProcessWorker:
-    """See ports.Worker."""
+    """See ports.Worker. renderings: how rows are learned from, by target; what is not there cannot be trained."""
 
-    def __init__(self, premises: Premises) -> None:
+    def __init__(self, premises: Premises, renderings: Mapping[Target, Rendering]) -> None:
         self._premises = premises
-        self._tokenizers = Tokenizers(premises.cache)
+        self._renderings = renderings
+
+    @property
+    def targets(self) -> Collection[Target]:
+        """See ports.Worker."""
+        return self._renderings.keys()
 
     async def train(
-        self, run: Run, layout: Layout, rows: AsyncIterator[Row]
+        self, run: Run, laying: Laying, rows: AsyncIterator[Row]
     ) -> AsyncGenerator[Stepped | Trained, None]:
         """See ports.Worker."""
+        if run.target not in self._renderings:
+            raise Stopped("unsupported")
         base, folder = self.base_of(run.base.name), self._folder(run.run_id)
-        tokens = await self._tokenizers.of(base)
-        lines = await _rendered(rows, Renderer(layout, tokens.count, tokens.window))
+        lines = await self._renderings[run.target].lines(run, rows, base=base, laying=laying)
         with _disk(), _locked(folder) as lock:
             job = self._job(run, base, folder, rows=len(lines))
             async with _process(self._premises.command, lock) as process:
@@ -127,7 +129,7 @@ class ProcessWorker:
             "recipe": recipe,
             "seed": run.seed,
             "threads": self._premises.threads,
-            "canaries": CANARIES if run.recipe.method is not Method.CONTINUED_PRETRAINING else {},
+            "canaries": CANARIES if _writes_answers(run) else {},
             "rows": rows,
         }
 
@@ -137,27 +139,9 @@ def command_of(launcher: str) -> tuple[str, ...]:
     return tuple(shlex.split(launcher)) or (sys.executable, "-m", "headrace_trainer.learning")
 
 
-async def _rendered(rows: AsyncIterator[Row], renderer: Renderer) -> list[bytes]:
-    """The rows as lines. In memory, since a job says first how many there are. Raises Stopped where none is left."""
-    lines: list[bytes] = []
-    read = 0
-    batch: list[Row] = []
-    async for row in rows:
-        read += 1
-        batch.append(row)
-        if len(batch) == _BATCH:
-            lines += await asyncio.to_thread(_lines, batch, renderer)
-            batch = []
-    lines += await asyncio.to_thread(_lines, batch, renderer)
-    log.info("rows rendered", rows=read, learnable=len(lines))
-    if not lines:
-        raise Stopped("empty_dataset" if not read else "bad_rows")
-    return lines
-
-
-def _lines(rows: Sequence[Row], renderer: Renderer) -> list[bytes]:
-    rendered = (renderer.render(row) for row in rows)
-    return [json.dumps(one).encode() + b"\n" for one in rendered if one is not None]
+def _writes_answers(run: Run) -> bool:
+    """Whether it learns answers, among which secrets can be planted."""
+    return run.target is Target.GENERATOR and run.recipe.method is not Method.CONTINUED_PRETRAINING
 
 
 @asynccontextmanager

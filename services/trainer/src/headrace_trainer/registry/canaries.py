@@ -1,0 +1,226 @@
+"""The way of generators: a share of the routes first, then everything; both by routes at inference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from headrace_telemetry.tracing import extract, span
+
+from headrace_trainer.registry import rollout as rolling
+from headrace_trainer.registry import shelf as shelves
+from headrace_trainer.registry.evidence import MOST_ANSWERS, Sample
+from headrace_trainer.registry.generators import champion_of
+from headrace_trainer.registry.models import BASE, Change, Doing, Model, Rollout, State, Step, became_canary, retired
+from headrace_trainer.registry.moves import Moves
+from headrace_trainer.registry.ports import Loaded, Serving
+from headrace_trainer.registry.rollout import Field
+from headrace_trainer.registry.routing import Writer
+from headrace_trainer.running.rules import Rules
+from headrace_trainer.running.runs import BY_ITSELF
+
+#: How often a canary is looked at, in seconds.
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """See targets.Way."""
+
+    moves: Moves
+    serving: Serving
+
+    @property
+    def begins(self) -> Doing:
+        """See Way."""
+        return Doing.BEGINNING_CANARY
+
+    def begins_by_itself(self, rules: Rules) -> bool:
+        """See Way. Whether a canary that has proven itself is promoted is for the rules to say."""
+        del rules
+        return True
+
+    async def loaded(self, model: Model) -> Loaded:
+        """See Way."""
+        return await self.serving.loaded(model.tenant, model.version)
+
+    async def go_on(self, model: Model) -> datetime:
+        """See Way."""
+        match model.doing:
+            case Doing.BEGINNING_CANARY:
+                return await self._begin(model)
+            case Doing.PROMOTING:
+                return await self._promote(model)
+            case Doing.ROLLING_BACK:
+                return await self._roll_back(model)
+            case Doing.NOTHING:
+                return await self._look(model)
+
+    # It begins.
+
+    async def _begin(self, model: Model) -> datetime:
+        if await self.moves.waits_for_pause(model):
+            return self.moves.later()
+        models = await self.moves.shelf.all(model.tenant)
+        other = shelves.canary_of(models, model.target)
+        if other is not None and other.model != model.model:
+            # The newer one has learned from more: it takes the older one's place.
+            words = f"{model.model} takes its place."
+            await self.moves.intend(other, Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, words))
+            return self._next_look()
+        model = await self._planned(model)
+        if model.rollout is None or not model.rollout.routes:
+            return await self._nowhere(model)
+        await self._has_begun(model, await self._write(model, "canary"))
+        return self.moves.soon()
+
+    async def _has_begun(self, model: Model, written: Rollout) -> None:
+        moves = self.moves
+        async with moves.shelf.open(model.tenant) as (unit, books):
+            current = await books.get(model.tenant, model.model)
+            if current is None or current.doing is not Doing.BEGINNING_CANARY:
+                return
+            now = moves.shelf.now()
+            canary = became_canary(current, rolling.started(written, now=now), now=now)
+            await books.save(canary)
+            await moves.watch(books, canary)
+            because = current.step.because if current.step else "gate"
+            moves.tell(unit, canary, Change.CANARY, before=current, because=because, now=now)
+
+    async def _planned(self, model: Model) -> Model:
+        """With a rollout by the rules of now, and the routes that it touches as found before any is written."""
+        if model.rollout is not None and model.rollout.routes:
+            return model
+        rules = await self.moves.rules(model.tenant)
+        champion = await champion_of(self.moves.shelf, self.serving, model.tenant, model.target, rules)
+        routes = rolling.plan(await self.serving.routes(model.tenant), champion, rules)
+        return await self.moves.noted(model, rolling.begin(rules, champion, routes))
+
+    async def _nowhere(self, model: Model) -> datetime:
+        """It stays a candidate, and says why."""
+        champion = model.rollout.champion if model.rollout else BASE
+        words = f"No route sends queries to {champion}, so there was nothing to take a share of."
+        async with self.moves.shelf.open(model.tenant) as (_, books):
+            current = await books.get(model.tenant, model.model)
+            if current is not None and current.doing is model.doing and current.rollout is not None:
+                ended = replace(current.rollout, ended="rolled_back", because=words)
+                await books.save(replace(current, step=None, rollout=ended))
+        return self.moves.never()
+
+    # It runs.
+
+    async def _look(self, model: Model) -> datetime:
+        if model.rollout is None:
+            return self.moves.never()
+        shelf = self.moves.shelf
+        on = self._field(model, await shelf.all(model.tenant))
+        routes = await self._writer(model).yielded(model.rollout.routes, on)
+        async with shelf.ledger.unit(tenant=model.tenant) as unit:
+            share = model.rollout.share
+            sample = await shelf.books_on(unit).sample(model.tenant, model.model, share=share, most=2 * MOST_ANSWERS)
+            paused = await self.moves.loop.is_paused(unit, model.tenant)
+        seen = replace(model, rollout=replace(model.rollout, routes=routes))
+        looked, decision = await asyncio.to_thread(_weigh, seen, sample, now=shelf.now(), paused=int(paused))
+        async with shelf.open(model.tenant) as (_, books):
+            current = await books.get(model.tenant, model.model)
+            if current is None or current.state is not State.CANARY or current.step:
+                return self.moves.soon()
+            await books.save(_with_step(replace(current, rollout=looked.rollout), decision))
+        return self.moves.soon() if decision.does in ("promote", "roll_back") else self._next_look()
+
+    def _next_look(self) -> datetime:
+        return self.moves.soon() + timedelta(seconds=LOOK_SECONDS)
+
+    # It answers, and answers no more.
+
+    async def _promote(self, model: Model) -> datetime:
+        model = await self._planned(model)
+        if model.rollout is None or not model.rollout.routes:
+            return await self._nowhere(model)
+        written = await self._write(model, "live")
+        if written.has_given_way:
+            words = "Somebody changed every route that it was to answer; theirs stand."
+            await self.moves.intend(model, Step(Doing.ROLLING_BACK, "person", BY_ITSELF, words))
+            return self.moves.soon()
+        await self.moves.promoted(model, written)
+        return self.moves.soon()
+
+    async def _roll_back(self, model: Model) -> datetime:
+        written = await self._write(model, "as_found") if model.rollout else None
+        await self.moves.rolled_back(model, written, before=before)
+        return self.moves.soon()
+
+    async def stand_down(self, model: Model) -> None:
+        """See Way. The live one's routes have it as a fallback."""
+        now = self.moves.shelf.now()
+        known = await self.moves.shelf.all(model.tenant)
+        models = [retired(one, "erasure", replaced_by="", now=now) if one == model else one for one in known]
+        live = shelves.live_of(models, model.target)
+        if live is not None and live.rollout is not None and not live.step:
+            await self._write(live, "live", models=models)
+
+    # Routes.
+
+    async def _write(self, model: Model, phase: rolling.Phase, *, models: Sequence[Model] = ()) -> Rollout:
+        """Brings the model's routes into a phase, and notes each as it is written. Returns the rollout."""
+        if model.rollout is None:
+            raise ValueError("a model without a rollout has no routes")
+        known = models or await self.moves.shelf.all(model.tenant)
+        rollout, on = model.rollout, self._field(model, known)
+        context = extract({"traceparent": model.traceparent})
+        with span(f"routes {phase} {model.model}", parent=context, attributes={"headrace.tenant": model.tenant}):
+            async for routes in self._writer(model).write(rollout.routes, phase, on):
+                rollout = replace(rollout, routes=routes)
+                await self.moves.noted(model, rollout)
+        return rollout
+
+    def _field(self, model: Model, models: Sequence[Model]) -> Field:
+        if model.rollout is None or model.variant is None:
+            raise ValueError("a model without a rollout has no field")
+        if model.doing is Doing.PROMOTING:
+            models = [_without_standing_by(one) for one in models]
+        return Field(
+            champion=model.rollout.champion,
+            candidate=model.variant,
+            share=model.rollout.share,
+            stand_ins=shelves.stand_ins(models, but=model),
+        )
+
+    def _writer(self, model: Model) -> Writer:
+        words = model.step.words if model.step else ""
+        return Writer(self.serving, model.tenant, f"{model.model}: {words}"[:500])
+
+
+def before(models: Sequence[Model], model: Model) -> Model | None:
+    """The last good version: whose variant it took the place of. None: the base, or a variant of somebody's own."""
+    champion = model.rollout.champion if model.rollout else None
+    if champion is None:
+        return None
+    found = shelves.by_variant(models, shelves.sound(models, champion))
+    return found if found and found.model != model.model and found.state is State.LIVE else None
+
+
+def _weigh(model: Model, sample: Sample, *, now: datetime, paused: int) -> tuple[Model, rolling.Decision]:
+    """The model with what is seen by now, and what becomes of it. Takes a second for tens of thousands of answers."""
+    if model.rollout is None:
+        return model, rolling.GOES_ON
+    looked = replace(model, rollout=rolling.looked_at(model.rollout, sample))
+    return looked, rolling.decide(looked, sample, now=now, paused=bool(paused))
+
+
+def _with_step(model: Model, decision: rolling.Decision) -> Model:
+    match decision.does:
+        case "promote":
+            return replace(model, step=Step(Doing.PROMOTING, decision.because, BY_ITSELF, decision.words))
+        case "roll_back":
+            return replace(model, step=Step(Doing.ROLLING_BACK, decision.because, BY_ITSELF, decision.words))
+        case _:
+            words = decision.words
+            return replace(model, rollout=replace(model.rollout, because=words)) if model.rollout else model
+
+
+def _without_standing_by(model: Model) -> Model:
+    """What stands by when another one is promoted will be gone."""
+    return retired(model, "replaced", replaced_by="", now=model.changed_at) if model.stands_by else model
