@@ -88,9 +88,11 @@ class Reviewing:
         tenant: str,
         comment: str = "",
         correction: str = "",
+        kind: str = "",
         timeout: float = _CALL_TIMEOUT,
     ) -> bool:
-        """Labels an answer, criterion by criterion; says whether it has all the labels that it needs."""
+        """Labels an answer, criterion by criterion; says whether it has all the labels that it needs. kind: of the
+        query; "" says nothing of it."""
         callee, stub = self._reviews()
         request = reviews_pb2.LabelReviewRequest(
             tenant=tenant,
@@ -98,6 +100,7 @@ class Reviewing:
             labels=[reviews_pb2.CriterionLabel(criterion=name, label=label) for name, label in labels.items()],
             comment=comment,
             correction=correction,
+            kind=kind,
         )
         return (await callee.unary(stub.LabelReview, request, name="LabelReview", timeout=timeout)).finished
 

@@ -66,12 +66,19 @@ class Routing:
         kind: str = "",
         tier: Tier.ValueType = TIER_UNSPECIFIED,
         conversation_id: str = "",
+        kinds_model: str = "",
         timeout: float = _CALL_TIMEOUT,
     ) -> routes_pb2.ExplainRouteResponse:
-        """Which variant would answer a question, or a kind, now; TIER_2 where no tier is named."""
+        """Which variant would answer a question, or a kind, now; TIER_2 where no tier is named. kinds_model: a trained
+        model, "NAME@VERSION", that recognises the question's kind, in service or not."""
         callee, stub = self._routes()
         request = routes_pb2.ExplainRouteRequest(
-            tenant=tenant, text=text, kind=kind, tier=tier, conversation_id=conversation_id
+            tenant=tenant,
+            text=text,
+            kind=kind,
+            tier=tier,
+            conversation_id=conversation_id,
+            kinds_model=kinds_model,
         )
         return await callee.unary(stub.ExplainRoute, request, name="ExplainRoute", timeout=timeout)
 

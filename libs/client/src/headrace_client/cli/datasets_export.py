@@ -22,7 +22,7 @@ from headrace_client.errors import NotConfigured
 FORMATS = ("parquet", "jsonl")
 _OWNER_ONLY = 0o600
 _LISTS = frozenset({"passages", "key_facts", "documents"})
-_FLAGS = frozenset({"corrected", "unanswerable"})
+_FLAGS = frozenset({"corrected", "unanswerable", "kind_stated"})
 #: Every column in order, with its type as Hugging Face calls it.
 COLUMNS = {name: "bool" if name in _FLAGS else "string" for name in row_values(DatasetRow())}
 

@@ -133,6 +133,9 @@ def build_command(
     documents_only: Annotated[
         bool, typer.Option("--documents-only", help="Rows of documents alone, for continued pre-training.")
     ] = False,
+    kind_stated: Annotated[
+        bool, typer.Option("--kind-stated", help="Only what reviewers named the kind of, however it was answered.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="For the same split and sample again.")] = 0,
     person: AsOption = "",
     endpoints: EndpointsOption = "",
@@ -161,6 +164,7 @@ def build_command(
         without_subjects=without_subject or [],
         document_sources=document_source or [],
         documents_only=documents_only,
+        kind_stated_only=kind_stated,
     )
     for field, moment in (("since", since), ("until", until)):
         if moment is not None:

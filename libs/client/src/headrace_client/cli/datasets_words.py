@@ -26,6 +26,7 @@ REASONS = {
     "other_kind": "of another kind",
     "stale": "a document it cites has changed or is gone",
     "named": "of somebody who is to be left out",
+    "kind_not_stated": "no reviewer, or no majority of them, named its kind",
 }
 _STATES = {
     datasets_pb2.DATASET_STATE_USABLE: "usable",
@@ -76,7 +77,8 @@ def describe(one: Dataset) -> list[str]:
         f"{one.rows:,} rows, {one.test_rows:,} held out; {_counts(one.kinds)}; {_counts(one.tiers)}",
         f"{card.vocabulary:,} different words of {card.words:,}",
         f"median characters: question {card.question_characters:.0f}, answer {card.answer_characters:.0f}",
-        f"{card.corrected:,} corrected; {card.conversations:,} conversations; {card.documents:,} documents",
+        f"{card.corrected:,} corrected; {card.kinds_stated:,} of a kind that people stated",
+        f"{card.conversations:,} conversations; {card.documents:,} documents",
         f"built by {one.created_by} at {one.created_at.ToJsonString()}, seed {one.seed}",
     ]
     if one.grants:
@@ -112,6 +114,7 @@ def dataset_json(one: Dataset) -> dict[str, Any]:
             "question_characters": card.question_characters,
             "answer_characters": card.answer_characters,
             "corrected": card.corrected,
+            "kinds_stated": card.kinds_stated,
             "conversations": card.conversations,
             "documents": card.documents,
             "variants": dict(card.variants),
@@ -135,6 +138,7 @@ def row_values(row: DatasetRow) -> dict[str, Any]:
         "answer": row.answer,
         "text": row.text,
         "corrected": row.corrected,
+        "kind_stated": row.kind_stated,
         "passages": list(row.passages),
         "key_facts": list(row.key_facts),
         "documents": list(row.documents),

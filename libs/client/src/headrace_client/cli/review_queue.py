@@ -16,11 +16,14 @@ from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, T
 from headrace_client.cli.review import review, shown
 from headrace_client.cli.rubrics import rubric_json, rubric_lines
 from headrace_client.cli.running import DONE, run
+from headrace_client.client import Client
+from headrace_client.errors import NotConfigured, NotFound, TimedOut, Unavailable, Unreachable
 from headrace_client.tiers import tier_label, tier_word
 
 __all__ = ["review"]
 
 _ROLE = "reviewer"
+_OTHER = "other"
 _REASON = "SAMPLING_REASON_"
 _METHODS = {
     "cohen_kappa": "Cohen's kappa",
@@ -52,11 +55,25 @@ async def _next(query_id: str, *, tenant: str, person: str, stated: str, as_json
         claimed = await client.claim_review(tenant=tenant, query_id=query_id)
         named = claimed.item.rubric
         rubric = await client.rubric(named.name, tenant=tenant, version=int(named.version))
+        kinds = await _kinds_if_any(client, tenant)
     if as_json:
-        say_json({**item_json(claimed.item), "waiting": claimed.waiting, "rubric": rubric_json(rubric)})
+        told = {"waiting": claimed.waiting, "rubric": rubric_json(rubric), "kinds": kinds}
+        say_json({**item_json(claimed.item), **told})
     else:
-        say(*item_lines(claimed.item, rubric), f"{claimed.waiting:,} more wait for you.")
+        say(*item_lines(claimed.item, rubric, kinds), f"{claimed.waiting:,} more wait for you.")
     return DONE
+
+
+async def _kinds_if_any(client: Client, tenant: str) -> list[str]:
+    """What a reviewer may name. They can label without: nobody waits for inference here."""
+    try:
+        return await _kinds(client, tenant)
+    except (NotConfigured, NotFound, Unreachable, Unavailable, TimedOut):
+        return []
+
+
+async def _kinds(client: Client, tenant: str) -> list[str]:
+    return [*(kind.name for kind in (await client.kinds(tenant=tenant)).kinds), _OTHER]
 
 
 @review.command()
@@ -70,23 +87,32 @@ def label(
     correction: Annotated[
         str, typer.Option("--correction", show_default=False, help="What the answer should have said.")
     ] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            show_default=False,
+            help='What kind of query it is: one of the tenant\'s kinds, or "other". Kinds are learned from it.',
+        ),
+    ] = "",
     tenant: TenantOption = "demo",
     person: AsOption = "",
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Label an answer that you hold, against its rubric. Your last labels count.
+    """Label an answer that you hold, against its rubric. Your last labels count, and the kind that you name with them.
 
-    Example: headrace review label 5f0c… correct=pass supported=pass helpful=partly --correction "It waits 1 s."
+    Example: headrace review label 5f0c… correct=pass supported=pass helpful=partly --kind how-to
     """
     given = dict(_labels(labels))
-    run(_label(item_id, given, (comment, correction), tenant=tenant, person=person, stated=endpoints, as_json=as_json))
+    said = {"comment": comment, "correction": correction, "kind": kind}
+    run(_label(item_id, given, said, tenant=tenant, person=person, stated=endpoints, as_json=as_json))
 
 
 async def _label(
     item_id: str,
     labels: dict[str, str],
-    words: tuple[str, str],
+    said: dict[str, str],
     *,
     tenant: str,
     person: str,
@@ -94,13 +120,27 @@ async def _label(
     as_json: bool,
 ) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        comment, correction = words
-        finished = await client.label_review(item_id, labels, tenant=tenant, comment=comment, correction=correction)
+        if said["kind"]:
+            _check_kind(said["kind"], await _kinds(client, tenant))
+        finished = await client.label_review(
+            item_id,
+            labels,
+            tenant=tenant,
+            comment=said["comment"],
+            correction=said["correction"],
+            kind=said["kind"],
+        )
     if as_json:
         say_json({"item_id": item_id, "finished": finished})
     else:
         say("Labelled. It has all the labels that it needs." if finished else "Labelled. Others are still to label it.")
     return DONE
+
+
+def _check_kind(kind: str, kinds: Sequence[str]) -> None:
+    """A slip of the keyboard would be a kind that nothing is ever learned for."""
+    if kind not in kinds:
+        raise typer.BadParameter(f"{kind!r} is none of the tenant's kinds: {', '.join(kinds)}.", param_hint="--kind")
 
 
 def _labels(given: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -289,7 +329,7 @@ def _rule_row(rule: SamplingRule) -> list[str]:
     return [rule_word(rule), f"{rule.share:.3g}", f"{rule.a_day:,}" if rule.a_day else "no limit"]
 
 
-def item_lines(item: ReviewItem, rubric: Rubric) -> list[str]:
+def item_lines(item: ReviewItem, rubric: Rubric, kinds: Sequence[str] = ()) -> list[str]:
     """An answer to be labelled, for people. A stranger's words are indented and cannot steer the terminal."""
     why = ", ".join(reason_word(reason).replace("_", " ") for reason in item.reasons) or "asked for"
     lines = [
@@ -298,7 +338,9 @@ def item_lines(item: ReviewItem, rubric: Rubric) -> list[str]:
     lines += ["", "Question", *shown(item.question), "", "Answer", *shown(item.answer)]
     for passage in item.passages:
         lines += ["", f"[{passage.number}]", *shown(passage.title), *shown(passage.text or "(no longer indexed)")]
-    return [*lines, "", *rubric_lines(rubric), "", f"headrace review label {item.item_id} {_template(rubric)}", ""]
+    lines += ["", *rubric_lines(rubric), "", f"headrace review label {item.item_id} {_template(rubric)}"]
+    # Not filled in: what was recognised is no answer to what it is.
+    return [*lines, *([f"  and --kind {'|'.join(kinds)}, if you can tell"] if kinds else []), ""]
 
 
 def _template(rubric: Rubric) -> str:

@@ -151,6 +151,15 @@ def explain(
     kind: Annotated[str, typer.Option("--kind", show_default=False, help="Or a kind, without a question.")] = "",
     tier: TierOption = "",
     conversation: Annotated[str, typer.Option("--conversation", show_default=False, help="Of this conversation.")] = "",
+    kinds_model: Annotated[
+        str,
+        typer.Option(
+            "--kinds-model",
+            metavar="NAME@VERSION",
+            show_default=False,
+            help="Have this trained model recognise the kind, in service or not.",
+        ),
+    ] = "",
     tenant: TenantOption = "demo",
     person: AsOption = "",
     endpoints: EndpointsOption = "",
@@ -160,7 +169,13 @@ def explain(
 
     Example: headrace routes explain "How do I catch an exception?" --tier public
     """
-    asked = {"text": text, "kind": kind, "tier": parse_tier(tier), "conversation_id": conversation}
+    asked = {
+        "text": text,
+        "kind": kind,
+        "tier": parse_tier(tier),
+        "conversation_id": conversation,
+        "kinds_model": kinds_model,
+    }
     run(_explain(asked, tenant=tenant, person=person, stated=endpoints, as_json=as_json))
 
 
@@ -262,9 +277,12 @@ async def _show_kinds(with_examples: bool, *, tenant: str, person: str, stated: 
     async with connected(stated, person=person, role=_ROLE) as client:
         found = await client.kinds(tenant=tenant)
     if as_json:
-        say_json({**quality_json(found), "kinds": [kind_json(kind) for kind in found.kinds]})
+        kinds_told = [kind_json(kind) for kind in found.kinds]
+        say_json({**quality_json(found), "kinds": kinds_told, "kinds_model": found.kinds_model})
         return DONE
     say(f"Version {found.version}, learned with {found.embedder.name} {found.embedder.version}.")
+    if found.kinds_model:
+        say(f"They are recognised by {found.kinds_model}. Without it, told by the other examples, each example is:")
     say_table(*quality_table(found.quality))
     for kind in found.kinds if with_examples else ():
         say("", f"{kind.name}: {kind.description}".rstrip(": "), *(f"  {example}" for example in kind.examples))

@@ -120,7 +120,8 @@ def explained_lines(found: ExplainRouteResponse) -> list[str]:
 
 
 def _kind_line(routing: Routing) -> str:
-    sure = f" ({percent(routing.confidence)} sure)" if routing.confidence else ""
+    by = f", by {routing.kinds_model}" if routing.kinds_model else ""
+    sure = f" ({percent(routing.confidence)} sure{by})" if routing.confidence else ""
     through = f"route {routing.route}, version {routing.route_version}" if routing.route else "no route"
     return f"Kind: {routing.kind}{sure}; {through}."
 
@@ -133,6 +134,7 @@ def explained_json(found: ExplainRouteResponse) -> dict[str, Any]:
         "kind": routing.kind,
         "confidence": routing.confidence,
         "kinds_version": routing.kinds_version,
+        "kinds_model": routing.kinds_model,
         "route": routing.route,
         "route_version": routing.route_version,
         "reason": routing.reason,

@@ -19,7 +19,8 @@ class Candidate(Outline):
 
     tier: the strictest of it, its chunks and the correction that counts. cited: "source/document" of what it cites;
     documents: of all that the model had; chunks: by rank. liking: how many judge for it less how many judge against.
-    reviews: (rubric, version, label by criterion). scores: by evaluator, of those that decide.
+    reviews: (rubric, version, label by criterion). scores: by evaluator, of those that decide. kind: as
+    reviewers stated it (kind_stated), else as it was recognised.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Candidate(Outline):
     liking: int
     passed_review: bool
     scores: Mapping[str, float]
+    kind_stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,10 @@ def unwanted(one: Candidate, wanted: Wanted) -> Exclusion | None:
         (bool(wanted.kinds) and one.kind not in wanted.kinds, "other_kind"),
         (one.tier > wanted.max_tier, "over_tier"),
         (bool(one.subject) and one.subject in wanted.without_subjects, "named"),
-        (one.is_stale and not one.is_corrected, "stale"),
-        (_says_nothing(one, wanted), "refusal"),
+        (wanted.kind_stated_only and not one.kind_stated, "kind_not_stated"),
+        # Of what is learned kinds from, the question alone counts: what was answered may be stale, or nothing.
+        (not wanted.kind_stated_only and one.is_stale and not one.is_corrected, "stale"),
+        (not wanted.kind_stated_only and _says_nothing(one, wanted), "refusal"),
         (not _is_approved(one, wanted), "not_approved"),
         (not one.is_corrected and not _reaches(one, wanted), "score"),
     )

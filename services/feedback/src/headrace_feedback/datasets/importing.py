@@ -143,6 +143,7 @@ class Import:
             question_characters=len(one.row.question),
             answer_characters=len(one.row.answer),
             split=Split(stated.split),
+            kind_stated=stated.kind_stated and bool(stated.kind),
         )
 
 

@@ -31,7 +31,9 @@ def _line(value: object) -> bytes:
 
 
 def _row(row: Row) -> dict[str, object]:
-    return {
+    # Said where it is so, and only there: snapshots of other rows keep the names that they had.
+    stated = {"kind_stated": True} if row.kind_stated else {}
+    return stated | {
         "row_id": row.row_id,
         "split": row.split.name.lower(),
         "kind": row.kind,
@@ -69,6 +71,7 @@ def card_of(rows: Sequence[Row], *, vocabulary: int, words: int) -> Card:
         latest=max((row.completed_at for row in asked), default=None),
         variants=_counted(f"{row.variant.name} {row.variant.version}" for row in rows if row.variant.name),
         prompts=_counted(f"{row.prompt.name} {row.prompt.version}" for row in rows if row.prompt.name),
+        kinds_stated=sum(row.kind_stated for row in rows),
     )
 
 
@@ -107,6 +110,7 @@ def card_json(snapshot: Snapshot) -> bytes:
         "question_characters": card.question_characters,
         "answer_characters": card.answer_characters,
         "corrected": card.corrected,
+        "kinds_stated": card.kinds_stated,
         "conversations": card.conversations,
         "documents": card.documents,
         "variants": dict(card.variants),
@@ -129,7 +133,7 @@ def card_markdown(snapshot: Snapshot) -> bytes:
         f"- vocabulary: {card.vocabulary:,} different words of {card.words:,}",
         f"- median length: question {card.question_characters:.0f}, answer {card.answer_characters:.0f} characters",
         f"- corrected: {card.corrected:,}; conversations: {card.conversations:,}; documents: {card.documents:,}",
-        f"- kinds: {_listed(snapshot.kinds.items())}",
+        f"- kinds: {_listed(snapshot.kinds.items())}; stated by people: {card.kinds_stated:,}",
         f"- tiers: {_listed(snapshot.tiers.items())}",
         f"- grants: {', '.join(snapshot.grants) or 'none'}",
         f"- left out: {_listed((f'{one.reason} ({one.tier.label})', one.rows) for one in snapshot.exclusions)}",

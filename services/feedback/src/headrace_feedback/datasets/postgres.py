@@ -32,6 +32,17 @@ _CORRECTION = """
         SELECT FROM review_labels l WHERE l.tenant = f.tenant AND l.query_id = f.query_id AND l.reviewer = f.subject
     ) DESC, f.recorded_at DESC, f.feedback_id DESC LIMIT 1
 """
+# The kind that more than half of those who named one name; of each reviewer the last word counts, silence too.
+_STATED = """
+    SELECT named.kind FROM (
+        SELECT said.kind, count(*) AS votes, sum(count(*)) OVER () AS votes_in_all
+        FROM (
+            SELECT DISTINCT ON (l.reviewer) l.kind FROM review_labels l
+            WHERE l.tenant = i.tenant AND l.query_id = i.query_id
+            ORDER BY l.reviewer, l.labelled_at DESC, l.label_id DESC
+        ) said WHERE said.kind <> '' GROUP BY said.kind
+    ) named WHERE named.votes * 2 > named.votes_in_all
+"""
 _WITHIN = """
     i.tenant = $1 AND ($2::timestamptz IS NULL OR i.completed_at >= $2)
         AND ($3::timestamptz IS NULL OR i.completed_at < $3)
@@ -41,7 +52,8 @@ _COUNT = f"SELECT count(*) FROM interactions i WHERE {_WITHIN}"  # noqa: S608 - 
 # A review passes when every criterion got its rubric's best label, which for most is "pass".
 _PAGE = f"""
     SELECT i.query_id, i.completed_at, i.accepted_at, GREATEST(i.tier, used.tier, fix.tier) AS tier,
-        i.kind, i.product, i.subject, i.conversation_id, i.grounding, i.finish_reason,
+        COALESCE(stated.kind, i.kind) AS kind, stated.kind IS NOT NULL AS kind_stated,
+        i.product, i.subject, i.conversation_id, i.grounding, i.finish_reason,
         i.variant_name, i.variant_version, i.prompt_name, i.prompt_version,
         COALESCE(used.sources, '{{}}') AS sources, COALESCE(used.documents, '{{}}') AS documents,
         COALESCE(used.cited, '{{}}') AS cited, COALESCE(used.chunks, '{{}}') AS chunks,
@@ -76,6 +88,7 @@ _PAGE = f"""
             WHERE l.tenant = i.tenant AND l.query_id = i.query_id ORDER BY l.reviewer, l.labelled_at DESC
         ) last
     ) reviewed ON true
+    LEFT JOIN LATERAL ({_STATED}) stated ON true
     LEFT JOIN LATERAL (
         SELECT jsonb_object_agg(each.evaluator, each.value) AS scores
         FROM (
@@ -159,6 +172,7 @@ def _candidate(row: asyncpg.Record) -> Candidate:
         liking=row["liking"],
         passed_review=row["passed"],
         scores=json.loads(row["scores"]) if row["scores"] else {},
+        kind_stated=row["kind_stated"],
     )
 
 

@@ -57,6 +57,7 @@ _SCHEMA = pa.schema(
         ("completed_at", pa.timestamp("us", tz="UTC")),
         ("content", pa.binary()),
         ("asked", pa.binary()),
+        ("kind_stated", pa.bool_()),
     ]
 )
 _SPILL = pa.schema([("content", pa.binary()), ("asked", pa.binary()), ("words", pa.list_(pa.int32()))])
@@ -94,6 +95,7 @@ class Stored:
     completed_at: datetime
     content: bytes = field(repr=False)
     asked: bytes = field(repr=False)
+    kind_stated: bool = False
 
 
 class Spill:
@@ -197,6 +199,8 @@ def _stored(cells: Mapping[str, Any]) -> Stored:
         completed_at=cells["completed_at"].astimezone(UTC),
         content=cells["content"],
         asked=cells["asked"],
+        # Of snapshots from before anybody could state one, the column is not there.
+        kind_stated=bool(cells.get("kind_stated")),
     )
 
 

@@ -37,6 +37,7 @@ Exclusion = Literal[
     "other_kind",
     "stale",
     "named",
+    "kind_not_stated",
 ]
 
 
@@ -87,6 +88,7 @@ class Wanted:
     without_subjects: frozenset[str] = field(default=frozenset(), repr=False)
     document_sources: tuple[str, ...] = ()
     documents_only: bool = False
+    kind_stated_only: bool = False
     record: bytes = field(default=b"", repr=False)
 
 
@@ -107,7 +109,7 @@ class Row:
     sources, documents: all that it was made of, "source/document"; cited: of these what it names. content_hash: keyed,
     32 bytes. asked_at: when its question came. subject: the keyed hash of whose it is, for erasures; empty where nobody
     was named. chunks: the passages that the answer was made of. is_passage: it is one itself, of a document, and
-    nobody asked or answered anything.
+    nobody asked or answered anything. kind_stated: people said its kind, not what recognises kinds.
     """
 
     row_id: str
@@ -131,6 +133,7 @@ class Row:
     answer_characters: int = 0
     split: Split = Split.UNSPECIFIED
     group: str = ""
+    kind_stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class Card:
     latest: datetime | None = None
     variants: Mapping[str, int] = field(default_factory=dict)
     prompts: Mapping[str, int] = field(default_factory=dict)
+    kinds_stated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

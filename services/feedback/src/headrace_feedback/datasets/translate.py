@@ -78,6 +78,7 @@ def _wanted(query: DatasetQuery, hidden: Callable[[str], str]) -> Wanted:
         without_subjects=frozenset(query.without_subjects),
         document_sources=tuple(dict.fromkeys(query.document_sources)),
         documents_only=query.documents_only,
+        kind_stated_only=query.kind_stated_only,
         record=_record(query, hidden),
     )
 
@@ -366,6 +367,7 @@ def to_card(card: Card) -> datasets_pb2.DatasetCard:
         latest=stamp(card.latest) if card.latest else None,
         variants=card.variants,
         prompts=card.prompts,
+        kinds_stated=card.kinds_stated,
     )
 
 
@@ -383,6 +385,7 @@ def read_card(card: datasets_pb2.DatasetCard) -> Card:
         latest=_moment(card, "latest"),
         variants=dict(card.variants),
         prompts=dict(card.prompts),
+        kinds_stated=card.kinds_stated,
     )
 
 
@@ -405,6 +408,7 @@ def to_row(
         grant_id=grant_id,
         group=stored.group,
         text=content.text,
+        kind_stated=stored.kind_stated,
     )
     if stored.variant.name:
         row.variant.CopyFrom(_to_versioned(stored.variant))

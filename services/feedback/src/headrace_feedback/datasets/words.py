@@ -154,6 +154,7 @@ class Taker:
             subject=self.subject(candidate.subject) if candidate.subject else b"",
             question_characters=len(content.question),
             answer_characters=len(content.answer),
+            kind_stated=candidate.kind_stated,
         )
         return self.finish(row, content, one.answer.query, one.seal)
 

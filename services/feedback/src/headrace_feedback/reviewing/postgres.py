@@ -72,8 +72,8 @@ _HELD = """
 """
 _LABEL = """
     INSERT INTO review_labels (
-        tenant, label_id, item_id, query_id, reviewer, rubric, rubric_version, labels, tier, comment, labelled_at
-    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        tenant, label_id, item_id, query_id, reviewer, rubric, rubric_version, labels, tier, comment, labelled_at, kind
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 _LABELLERS = "SELECT count(DISTINCT reviewer) FROM review_labels WHERE tenant = $1 AND item_id = $2"
 _STANDING = """
@@ -261,6 +261,7 @@ class PostgresQueue:
                 labelling.tier.value,
                 labelling.comment,
                 labelling.labelled_at,
+                labelling.kind,
             )
         await self.release(item.tenant, item.item_id, labelling.reviewer)
         return await self._count(_LABELLERS, item.tenant, item.item_id) >= item.reviewers

@@ -43,7 +43,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """What a reviewer says of an answer. comment: sealed, with its own tier counted into `tier`."""
+    """What a reviewer says of an answer. comment: sealed, with its own tier counted into `tier`. kind: of the query; ""
+    where they do not say."""
 
     label_id: UUID
     item: Item
@@ -52,6 +53,7 @@ class Labelling:
     tier: Tier
     comment: bytes | None = field(repr=False)
     labelled_at: datetime
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

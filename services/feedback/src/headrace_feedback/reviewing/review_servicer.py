@@ -144,6 +144,7 @@ class ReviewServicer(reviews_pb2_grpc.ReviewServiceServicer):
             tier=strictest(item.tier, comment[0]) if comment else item.tier,
             comment=comment[1] if comment else None,
             labelled_at=house.now(),
+            kind=request.kind,
         )
         return reviews_pb2.LabelReviewResponse(finished=await self._store(labelling, correction))
 

@@ -219,7 +219,7 @@ def _uuid(given: str, field: str) -> UUID:
 
 
 def read_labels(request: reviews_pb2.LabelReviewRequest) -> dict[str, str]:
-    """Reads labels by criterion, with comment and correction found well. Raises Rejected with each wrong field."""
+    """Reads labels by criterion; comment, correction and kind are found well. Raises Rejected with each wrong field."""
     violations = [*check_tenant(request.tenant)]
     for text, field, most in ((request.comment, "comment", COMMENT), (request.correction, "correction", CORRECTION)):
         if text:
@@ -227,6 +227,8 @@ def read_labels(request: reviews_pb2.LabelReviewRequest) -> dict[str, str]:
     labels = {label.criterion: label.label for label in request.labels}
     if len(labels) < len(request.labels):
         violations.append(Violation("labels", "unknown_value", "A criterion is labelled twice."))
+    if request.kind and not _NAME.fullmatch(request.kind):
+        violations.append(Violation("kind", "malformed", _A_NAME))
     if violations:
         raise Rejected(*violations)
     return labels
