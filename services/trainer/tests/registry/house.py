@@ -439,16 +439,16 @@ class House:
         assert found is not None
         return found
 
-    async def prove(self, name: str, *, canary: int = 260, failing: int = 0) -> None:
-        """Answers of both, all alike; of the canary's the first some fail."""
+    async def prove(self, name: str, *, canary: int = 260, failing: int = 0, refusing: int = 0) -> None:
+        """Answers of both, all alike; of the canary's the first some fail, or refuse."""
         model = await self.get(name)
         assert model.rollout is not None
         async with self.shelf.open(self.tenant) as (_, books):
             for number in range(canary):
                 for side in ("champion", "champion", "champion", "canary"):
-                    await books.count(
-                        self.tenant, name, uuid4(), seen(side, failed=side == "canary" and number < failing)
-                    )
+                    is_canary = side == "canary"
+                    answer = seen(side, failed=is_canary and number < failing, refused=is_canary and number < refusing)
+                    await books.count(self.tenant, name, uuid4(), answer)
 
     async def look(self, seconds: float = 1.5) -> None:
         """Lets time pass, and the conductor look."""
@@ -464,9 +464,10 @@ class House:
         ]
 
 
-def seen(side: Side, *, failed: bool = False) -> Answer:
+def seen(side: Side, *, failed: bool = False, refused: bool = False) -> Answer:
     """An answer."""
-    return Answer(side, failed=failed, grounded=not failed, latency_ms=None if failed else 800.0)
+    said = not (failed or refused)
+    return Answer(side, failed=failed, grounded=said, refused=refused, latency_ms=None if failed else 800.0)
 
 
 @asynccontextmanager

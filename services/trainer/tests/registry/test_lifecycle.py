@@ -333,6 +333,33 @@ async def test_a_live_model_that_learned_from_the_erased_answers_until_one_takes
     assert changes[-3:] == [("CONDEMNED", name), ("RETIRED", name), ("DELETED", name)]
 
 
+async def test_what_replaces_a_condemned_one_is_held_against_what_would_answer_without_it(home: House) -> None:
+    name = await home.live()
+    _, sound = await home.candidate(dataset="d2")
+    assert (await home.get(sound)).trial.champion == (await home.get(name)).variant
+    await erase(home, "d1")
+    _, after = await home.candidate(dataset="without")
+    assert (await home.get(after)).trial.champion == CHAMPION
+
+
+async def test_a_condemned_one_is_no_bar_for_the_canary_that_replaces_it(home: House) -> None:
+    name = await home.live()
+    await erase(home, "d1")
+    canary = await home.canary(dataset="without")
+    await home.prove(canary, refusing=130)
+    await home.look()
+    assert (await home.get(canary)).answers
+    assert (await home.get(name)).state is State.RETIRED
+
+
+async def test_one_that_refuses_more_than_a_sound_champion_is_out(home: House) -> None:
+    await home.live()
+    canary = await home.canary(dataset="d2")
+    await home.prove(canary, refusing=130)
+    await home.look()
+    assert home.told()[-1] == ("ROLLED_BACK", canary, "evidence")
+
+
 async def test_at_the_deadline_it_goes_back_to_the_base(home: House) -> None:
     name = await home.live()
     await erase(home, "d1")

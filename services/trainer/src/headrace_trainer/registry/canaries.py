@@ -9,11 +9,23 @@ from datetime import datetime, timedelta
 
 from headrace_telemetry.tracing import extract, span
 
+from headrace_trainer.registry import evidence
 from headrace_trainer.registry import rollout as rolling
 from headrace_trainer.registry import shelf as shelves
 from headrace_trainer.registry.evidence import MOST_ANSWERS, Sample
 from headrace_trainer.registry.generators import champion_of
-from headrace_trainer.registry.models import BASE, Change, Doing, Model, Rollout, State, Step, became_canary, retired
+from headrace_trainer.registry.models import (
+    BASE,
+    Change,
+    Doing,
+    Measure,
+    Model,
+    Rollout,
+    State,
+    Step,
+    became_canary,
+    retired,
+)
 from headrace_trainer.registry.moves import Moves
 from headrace_trainer.registry.ports import Loaded, Serving
 from headrace_trainer.registry.rollout import Field
@@ -115,14 +127,16 @@ class Canaries:
         if model.rollout is None:
             return self.moves.never()
         shelf = self.moves.shelf
-        on = self._field(model, await shelf.all(model.tenant))
-        routes = await self._writer(model).yielded(model.rollout.routes, on)
+        known = await shelf.all(model.tenant)
+        routes = await self._writer(model).yielded(model.rollout.routes, self._field(model, known))
         async with shelf.ledger.unit(tenant=model.tenant) as unit:
             share = model.rollout.share
             sample = await shelf.books_on(unit).sample(model.tenant, model.model, share=share, most=2 * MOST_ANSWERS)
             paused = await self.moves.loop.is_paused(unit, model.tenant)
         seen = replace(model, rollout=replace(model.rollout, routes=routes))
-        looked, decision = await asyncio.to_thread(_weigh, seen, sample, now=shelf.now(), paused=int(paused))
+        looked, decision = await asyncio.to_thread(
+            _weigh, seen, sample, now=shelf.now(), paused=int(paused), counts=_counts(known, model.rollout)
+        )
         async with shelf.open(model.tenant) as (_, books):
             current = await books.get(model.tenant, model.model)
             if current is None or current.state is not State.CANARY or current.step:
@@ -202,12 +216,20 @@ def before(models: Sequence[Model], model: Model) -> Model | None:
     return found if found and found.model != model.model and found.state is State.LIVE else None
 
 
-def _weigh(model: Model, sample: Sample, *, now: datetime, paused: int) -> tuple[Model, rolling.Decision]:
+def _counts(models: Sequence[Model], rollout: Rollout) -> Sequence[Measure]:
+    """By what a canary is held against its champion."""
+    champion = shelves.by_variant(models, rollout.champion)
+    return evidence.OF_ONE_THAT_GOES if champion is not None and champion.is_condemned else evidence.GUARDED
+
+
+def _weigh(
+    model: Model, sample: Sample, *, now: datetime, paused: int, counts: Sequence[Measure]
+) -> tuple[Model, rolling.Decision]:
     """The model with what is seen by now, and what becomes of it. Takes a second for tens of thousands of answers."""
     if model.rollout is None:
         return model, rolling.GOES_ON
     looked = replace(model, rollout=rolling.looked_at(model.rollout, sample))
-    return looked, rolling.decide(looked, sample, now=now, paused=bool(paused))
+    return looked, rolling.decide(looked, sample, now=now, paused=bool(paused), counts=counts)
 
 
 def _with_step(model: Model, decision: rolling.Decision) -> Model:

@@ -24,6 +24,9 @@ Side = Literal["canary", "champion"]
 #: What is taken away for, each at its share of the error; and what must be proven before one is promoted.
 GUARDED: tuple[Measure, ...] = ("failed", "slow", "grounded", "refused", "thumbs")
 PROVEN: tuple[Measure, ...] = ("failed", "slow", "grounded", "refused")
+#: What still counts where the champion is condemned. How well it answers is no bar, since it goes in any case; the gate
+#: has held the canary against what would answer in its place.
+OF_ONE_THAT_GOES: tuple[Measure, ...] = ("failed", "slow")
 #: Of these a high share is the good one; they are turned around to be compared, and told as they are.
 _GOOD = frozenset({"grounded", "thumbs"})
 

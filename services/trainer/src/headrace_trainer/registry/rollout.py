@@ -13,7 +13,7 @@ from typing import Literal
 
 from headrace_trainer.registry import evidence
 from headrace_trainer.registry.evidence import Sample
-from headrace_trainer.registry.models import Arm, Because, Evidence, Model, Rollout, Route, Touched, Variant
+from headrace_trainer.registry.models import Arm, Because, Evidence, Measure, Model, Rollout, Route, Touched, Variant
 from headrace_trainer.running.rules import Rules
 
 #: Whatever has no route of its own.
@@ -156,8 +156,12 @@ def looked_at(rollout: Rollout, sample: Sample) -> Rollout:
     )
 
 
-def decide(model: Model, sample: Sample, *, now: datetime, paused: bool) -> Decision:
+def decide(
+    model: Model, sample: Sample, *, now: datetime, paused: bool, counts: Sequence[Measure] = evidence.GUARDED
+) -> Decision:
     """What becomes of a canary now, by `model.rollout` as it was looked at with this sample.
+
+    counts: the measures by which it is held against the champion.
 
     What is bad is acted upon first, paused or not; a promotion waits while the loop is paused.
     """
@@ -168,12 +172,14 @@ def decide(model: Model, sample: Sample, *, now: datetime, paused: bool) -> Deci
         return Decision("roll_back", "erasure", "Something that it learned from was erased.")
     if rollout.has_given_way:
         return Decision("roll_back", "person", "Somebody changed every route that it had a share of; theirs stand.")
-    bad = _bad(rollout, sample)
+    counted = replace(rollout, evidence=tuple(one for one in rollout.evidence if one.measure in counts))
+    bad = _bad(counted, sample)
     if bad:
         return bad
-    if _is_proven(rollout):
-        return _promotion(rollout, now=now, paused=paused)
-    return _late(rollout) if now >= rollout.until else GOES_ON
+    asked = [measure for measure in evidence.PROVEN if measure in counts]
+    if _is_proven(counted, asked):
+        return _promotion(counted, now=now, paused=paused)
+    return _late(counted, asked) if now >= rollout.until else GOES_ON
 
 
 def _bad(rollout: Rollout, sample: Sample) -> Decision | None:
@@ -193,11 +199,13 @@ _BROKEN = {
 }
 
 
-def _is_proven(rollout: Rollout) -> bool:
+def _is_proven(rollout: Rollout, asked: Sequence[Measure]) -> bool:
+    return rollout.answers >= rollout.least_answers and not _unproven(rollout, asked)
+
+
+def _unproven(rollout: Rollout, asked: Sequence[Measure]) -> list[Measure]:
     seen = {one.measure: one.verdict for one in rollout.evidence}
-    return rollout.answers >= rollout.least_answers and all(
-        seen.get(measure) in ("not_worse", "better") for measure in evidence.PROVEN
-    )
+    return [measure for measure in asked if seen.get(measure) not in ("not_worse", "better")]
 
 
 def _promotion(rollout: Rollout, *, now: datetime, paused: bool) -> Decision:
@@ -211,13 +219,8 @@ def _promotion(rollout: Rollout, *, now: datetime, paused: bool) -> Decision:
     return Decision("wait_for_person", "person", words)
 
 
-def _late(rollout: Rollout) -> Decision:
-    unknown = [
-        measure
-        for measure in evidence.PROVEN
-        if not any(one.measure == measure and one.verdict in ("not_worse", "better") for one in rollout.evidence)
-    ]
-    lacking = ", ".join(unknown) or "enough answers"
+def _late(rollout: Rollout, asked: Sequence[Measure]) -> Decision:
+    lacking = ", ".join(_unproven(rollout, asked)) or "enough answers"
     words = f"Its time is over after {rollout.answers} answers, and this was not proven: {lacking}."
     return Decision("roll_back", "time_limit", words)
 
