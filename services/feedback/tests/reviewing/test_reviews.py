@@ -107,7 +107,7 @@ class Reviews:
 
     async def label(self, item_id: str, reviewer: str = "rita", **changes: Any) -> bool:
         self.reviewer = reviewer
-        words = {name: changes.pop(name) for name in ("comment", "correction") if name in changes}
+        words = {name: changes.pop(name) for name in ("comment", "correction", "kind") if name in changes}
         request = reviews_pb2.LabelReviewRequest(tenant=self.tenant, item_id=item_id, **words)
         for criterion, label in (PASS | changes).items():
             request.labels.add(criterion=criterion, label=label)
@@ -202,6 +202,21 @@ async def test_two_reviewers_get_the_same_answer_and_no_third(reviews: Reviews) 
         ("supported", 1, 1.0),
         ("helpful", 1, 1.0),
     ]
+
+
+async def test_a_reviewer_may_say_what_kind_it_is(reviews: Reviews) -> None:
+    await reviews.sample(RANDOM, reviewers=2)
+    await reviews.answered(tier="TIER_PUBLIC")
+    item = (await reviews.next()).item
+    with pytest.raises(Rejected) as refused:
+        await reviews.label(item.item_id, kind="How to?")
+    assert [violation.field for violation in refused.value.violations] == ["kind"]
+    await reviews.label(item.item_id, kind="how-to")
+    await reviews.next("ravi")
+    await reviews.label(item.item_id, "ravi")
+    async with reviews.database.transaction(tenant=reviews.tenant) as connection:
+        rows = await connection.fetch("SELECT reviewer, kind FROM review_labels ORDER BY reviewer")
+    assert {row["reviewer"]: row["kind"] for row in rows} == {"rita": "how-to", "ravi": ""}
 
 
 async def test_a_claim_ends_by_itself_or_is_given_back(reviews: Reviews) -> None:

@@ -178,6 +178,7 @@ def _cells(row: Row, sealed: Sealed) -> dict[str, object]:
         "completed_at": row.completed_at,
         "content": sealed.content,
         "asked": sealed.asked,
+        "kind_stated": row.kind_stated,
     }
 
 
