@@ -198,7 +198,8 @@ async def test_for_programs_there_is_one_object(house: House) -> None:
     assert (found["late"], len(found["readings"]), len(found["history"])) == (7, 2, 6)
     assert found["readings"][0]["measure"] == "vocabulary"
     assert found["alerts"][0]["lever"] == "documents"
-    (alert,) = json.loads((await command(house, "alerts", "--json")).stdout)["alerts"]
+    (line,) = (await command(house, "alerts", "--json")).stdout.splitlines()
+    alert = json.loads(line)
     assert (alert["alert_id"], alert["query_ids"], alert["words"][1]["word"]) == (ALERT, [QUERY], "")
     assert json.loads((await command(house, "alerts", ALERT, "--json")).stdout)["summary"].startswith("Words")
     assert json.loads((await command(house, "baseline", "--json")).stdout)["samples"] == 4120

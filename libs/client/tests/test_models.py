@@ -15,7 +15,7 @@ import grpc
 import pytest
 from headrace.privacy.v1.privacy_pb2 import TIER_1
 from headrace.query.v1.answer_pb2 import Versioned
-from headrace.training.v1 import models_pb2, service_pb2
+from headrace.training.v1 import models_pb2, service_pb2, training_pb2
 from headrace.training.v1.service_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
 from headrace_client.cli.models_export import export_model
 
@@ -53,6 +53,7 @@ class FakeModels(ModelServiceServicer):
     held: list[models_pb2.Model] = field(default_factory=lambda: [model()])
     asked: list[Any] = field(default_factory=list)
     refusal: tuple[grpc.StatusCode, str] | None = None
+    serving: models_pb2.Serving | None = None
 
     async def _note(self, request: Any, context: Any) -> None:
         self.asked.append(request)
@@ -65,7 +66,7 @@ class FakeModels(ModelServiceServicer):
 
     async def GetModel(self, request: Any, context: Any) -> service_pb2.GetModelResponse:
         await self._note(request, context)
-        return service_pb2.GetModelResponse(model=self.held[0], card=f"# {NAME}\n\nA canary.")
+        return service_pb2.GetModelResponse(model=self.held[0], card=f"# {NAME}\n\nA canary.", serving=self.serving)
 
     async def PromoteModel(self, request: Any, context: Any) -> service_pb2.PromoteModelResponse:
         await self._note(request, context)
@@ -106,6 +107,8 @@ async def test_models_are_listed_with_what_the_gate_said(endpoints: str, fakes: 
     for words in (NAME[:20], "canary", "passed", "tuned 3", "tier-1"):
         assert words in " ".join(out.split())
     assert fakes.asked[0].state == models_pb2.MODEL_STATE_CANARY
+    await headrace_command("models", "list", "--target", "embedder", where=endpoints)
+    assert fakes.asked[1].target == training_pb2.TARGET_EMBEDDER
     fakes.held = []
     out = (await headrace_command("models", "list", where=endpoints)).out
     assert "the base answers" in out
@@ -116,6 +119,17 @@ async def test_a_card_is_shown(endpoints: str) -> None:
     assert out.startswith(f"# {NAME}")
     out = (await headrace_command("models", "show", "live", "--json", where=endpoints)).out
     assert json.loads(out)["card"].endswith("A canary.")
+    assert json.loads(out)["serving"] is None
+
+
+async def test_how_far_an_index_is_stands_below_the_card(endpoints: str, fakes: FakeModels) -> None:
+    fakes.serving = models_pb2.Serving(state="loading", failure="no_memory", done=1200, of=4000)
+    out = (await headrace_command("models", "show", "live-embedder", where=endpoints)).out
+    assert "It cannot answer now: loading. What keeps it: no memory. 1,200 of 4,000 passages have" in out
+    out = (await headrace_command("models", "show", "live-embedder", "--json", where=endpoints)).out
+    assert json.loads(out)["serving"]["done"] == "1200"
+    fakes.serving = models_pb2.Serving(state="up")
+    assert "It can answer." in (await headrace_command("models", "show", "live", where=endpoints)).out
 
 
 async def test_a_promotion_says_how_it_stands(endpoints: str, fakes: FakeModels) -> None:

@@ -39,6 +39,7 @@ class FakeTraining(service_pb2_grpc.TrainingServiceServicer):
         self.run = training_pb2.TrainingRun(
             run_id=RUN,
             tenant=request.tenant,
+            target=request.target,
             state=training_pb2.RUN_STATE_WAITING,
             causes=[cause],
             because=request.because,
@@ -148,6 +149,14 @@ async def test_a_run_is_asked_for_and_followed_to_its_end(house: House) -> None:
     assert f"headrace models show {MODEL} --tenant acme" in ran.stdout
 
 
+async def test_an_embedder_is_asked_for_by_its_name(house: House) -> None:
+    ran = await command(house, "train", "start", "--target", "embedder")
+    assert ran.exit_code == 0, ran.output
+    (request,) = house.training.asked
+    assert request.target == training_pb2.TARGET_EMBEDDER
+    assert f"Training {RUN} of the embedder: done" in ran.stdout
+
+
 async def test_what_nobody_says_is_left_to_the_rules(house: House) -> None:
     house.training.folded = True
     ran = await command(house, "train", "start", "--detach", "--json")
@@ -172,6 +181,8 @@ async def test_runs_are_listed_shown_watched_and_stopped(house: House) -> None:
     assert "Nothing was trained yet" in (await command(house, "train", "list")).stderr
     await command(house, "train", "start", "--detach")
     assert RUN in (await command(house, "train", "list")).stdout
+    (line,) = (await command(house, "train", "list", "--json")).stdout.splitlines()
+    assert (json.loads(line)["run_id"], json.loads(line)["target"]) == (RUN, "generator")
     assert "waiting" in (await command(house, "train", "show", RUN)).stdout
     assert (await command(house, "train", "watch", RUN)).exit_code == 0
     assert "somebody stopped it" in (await command(house, "train", "cancel", RUN)).stdout
@@ -194,6 +205,10 @@ async def test_rules_change_in_what_is_named_alone(house: House, tmp_path: Path)
     file.write_text("runs_a_day: 9\nrecipe: {rank: 8}\n")
     assert (await command(house, "loop", "rules", "--file", str(file))).exit_code == 0
     assert (rules.automatic, rules.runs_a_day, rules.recipe.rank) == (False, 9, 8)
+    file.write_text("runs_a_day: 2\n")
+    assert (await command(house, "loop", "rules", str(file))).exit_code == 0
+    assert rules.runs_a_day == 2
+    assert (await command(house, "loop", "rules", str(file), "--file", str(tmp_path / "other"))).exit_code == 2
     file.write_text("nobody_knows: 9\n")
     assert (await command(house, "loop", "rules", "--file", str(file))).exit_code == 2
 
@@ -211,6 +226,8 @@ async def test_the_loop_is_paused_and_resumed(house: House) -> None:
     ran = await command(house, "loop", "pause", "--tenant", "acme")
     assert house.loop.paused[1].tenant == "acme"
     assert "What trains now goes on" in ran.stderr
+    house.loop.loop.live_by_target["embedder"] = "acme-embedder@1"
+    assert "live embedder acme-embedder@1" in (await command(house, "loop", "show")).stdout
     house.loop.loop.paused, house.loop.loop.paused_by = True, "sam"
     assert "by sam" in (await command(house, "loop", "show")).stdout
     await command(house, "loop", "resume", "--all")

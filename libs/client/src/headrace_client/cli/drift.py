@@ -128,7 +128,8 @@ async def _alerts(alert_id: str, *, tenant: str, is_open: bool, person: str, sta
         state = drift_pb2.ALERT_STATE_OPEN if is_open else drift_pb2.ALERT_STATE_UNSPECIFIED
         found = await client.drift_alerts(tenant=tenant, state=state)
     if as_json:
-        say_json({"alerts": [alert_json(one) for one in found]})
+        for one in found:
+            say_json(alert_json(one))
     elif found:
         say_table(ALERT_COLUMNS, alert_rows(found))
     else:

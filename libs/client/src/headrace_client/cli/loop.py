@@ -48,8 +48,17 @@ async def _show(tenant: str, *, person: str, stated: str, as_json: bool) -> int:
     return DONE
 
 
+FILE = "FILE.yaml"
+
+
 @loop.command()
 def rules(
+    given: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar=f"[{FILE}]", exists=True, dir_okay=False, show_default=False, help="The same as --file."
+        ),
+    ] = None,
     *,
     automatic: Annotated[
         bool | None,
@@ -66,7 +75,13 @@ def rules(
     ] = None,
     compute: Annotated[
         int | None,
-        typer.Option("--compute-a-day", min=1, metavar="SECONDS", show_default=False, help="Of compute, at most."),
+        typer.Option(
+            "--compute-a-day",
+            min=1,
+            metavar="SECONDS",
+            show_default=False,
+            help="Of compute, at most: what has begun goes on.",
+        ),
     ] = None,
     schedule: Annotated[
         int | None,
@@ -104,7 +119,7 @@ def rules(
             "--file",
             exists=True,
             dir_okay=False,
-            metavar="FILE.yaml",
+            metavar=FILE,
             show_default=False,
             help="All of the rules, as `headrace loop show --json` names them; what is not there has its default.",
         ),
@@ -133,7 +148,10 @@ def rules(
         "must_pass": must_pass,
     }
     said = {name: value for name, value in changes.items() if value is not None}
-    whole = _read(file) if file else None
+    if given and file and given != file:
+        raise typer.BadParameter("name one file of rules", param_hint="--file")
+    named = given or file
+    whole = _read(named) if named else None
     run(_rules(tenant, said, whole, person=person, stated=endpoints, as_json=as_json))
 
 

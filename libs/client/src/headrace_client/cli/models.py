@@ -6,14 +6,22 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from headrace.training.v1 import models_pb2, service_pb2
+from headrace.training.v1 import models_pb2, service_pb2, training_pb2
 
 from headrace_client.cli.console import say, say_json, say_table, waiting
 from headrace_client.cli.governance import connected
 from headrace_client.cli.models_export import export_model, load_mlflow
-from headrace_client.cli.models_words import COLUMNS, model_json, model_row, outcome_lines
+from headrace_client.cli.models_words import (
+    COLUMNS,
+    model_json,
+    model_row,
+    outcome_lines,
+    serving_json,
+    serving_lines,
+)
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
 from headrace_client.cli.running import DONE, run
+from headrace_client.cli.train import Target
 
 _ROLE = "developer"
 
@@ -36,7 +44,7 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         show_default=False,
-        help='"NAME@VERSION", the first 8 or more digits of a version, or "live".',
+        help='"NAME@VERSION", the first 8 or more digits of a version, "live", or "live-embedder".',
     ),
 ]
 ReasonOption = Annotated[
@@ -47,6 +55,9 @@ ReasonOption = Annotated[
 @models.command("list")
 def list_models(
     *,
+    target: Annotated[
+        Target | None, typer.Option("--target", show_default=False, help="Only those of this target.")
+    ] = None,
     state: Annotated[
         State | None, typer.Option("--state", show_default=False, help="Only those in this state.")
     ] = None,
@@ -59,13 +70,22 @@ def list_models(
 
     Example: headrace models list --state live
     """
-    run(_list(state, tenant=tenant, person=person, stated=endpoints, as_json=as_json))
+    wanted = models_pb2.ModelState.Value(f"MODEL_STATE_{state.name}" if state else "MODEL_STATE_UNSPECIFIED")
+    of = training_pb2.Target.Value(f"TARGET_{target.name}" if target else "TARGET_UNSPECIFIED")
+    run(_list(of, wanted, tenant=tenant, person=person, stated=endpoints, as_json=as_json))
 
 
-async def _list(state: State | None, *, tenant: str, person: str, stated: str, as_json: bool) -> int:
-    wanted = models_pb2.ModelState.Value(f"MODEL_STATE_{state.name}") if state else 0
+async def _list(
+    target: training_pb2.Target.ValueType,
+    state: models_pb2.ModelState.ValueType,
+    *,
+    tenant: str,
+    person: str,
+    stated: str,
+    as_json: bool,
+) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        found = await client.models(tenant=tenant, state=models_pb2.ModelState.ValueType(wanted))
+        found = await client.models(tenant=tenant, target=target, state=state)
     if as_json:
         for one in found:
             say_json(model_json(one))
@@ -96,9 +116,9 @@ async def _show(model: str, *, tenant: str, person: str, stated: str, as_json: b
     async with connected(stated, person=person, role=_ROLE) as client:
         found = await client.model(model, tenant=tenant)
     if as_json:
-        say_json({**model_json(found.model), "card": found.card})
+        say_json({**model_json(found.model), "card": found.card, "serving": serving_json(found)})
     else:
-        say(*found.card.splitlines())
+        say(*found.card.splitlines(), *serving_lines(found))
     return DONE
 
 
@@ -115,7 +135,8 @@ def promote(
 ) -> None:
     """Let a model answer that the gate let through: a share as a canary first, or everything with --at-once.
 
-    A canary that has proven itself and waits for you is promoted with --at-once too.
+    A canary that has proven itself and waits for you is promoted with --at-once too. An embedder has no share: it
+    answers everything at once.
 
     Example: headrace models promote 0123456789ab --reason "the new product names"
     """
@@ -125,7 +146,7 @@ def promote(
 
 async def _promote(request: service_pb2.PromoteModelRequest, *, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        with waiting("Writing its routes"):
+        with waiting("Bringing it into service"):
             after = await client.promote_model(request)
     if as_json:
         say_json(model_json(after))
@@ -144,7 +165,7 @@ def rollback(
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a canary out, or put the model before the live one back.
+    """Take a canary out, or put the model before the live one back; "live-embedder" is the embedder that answers.
 
     Example: headrace models rollback live --reason "it forgets the units"
     """
@@ -153,7 +174,7 @@ def rollback(
 
 async def _rollback(model: str, reason: str, *, tenant: str, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
-        with waiting("Putting its routes back"):
+        with waiting("Putting back what was before"):
             after = await client.roll_back_model(model, tenant=tenant, reason=reason)
     if as_json:
         say_json({**model_json(after.model), "live": after.live})

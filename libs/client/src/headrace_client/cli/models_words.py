@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from headrace.training.v1 import models_pb2
 from headrace.training.v1.models_pb2 import Model, Rollout
-from headrace.training.v1.service_pb2 import LineageNode, TraceLineageResponse
+from headrace.training.v1.service_pb2 import GetModelResponse, LineageNode, TraceLineageResponse
 
 from headrace_client.cli.governance import moment
 from headrace_client.tiers import tier_word
@@ -53,10 +53,32 @@ def model_json(model: Model) -> Mapping[str, Any]:
 def outcome_lines(model: Model) -> Iterator[str]:
     """How it stands after somebody asked for something."""
     yield f"{model.model} is {state_word(model)}."
+    if model.state == models_pb2.MODEL_STATE_CANDIDATE:
+        yield "It is not in service yet, and goes on by itself: headrace models show tells how far it is."
     if model.HasField("rollout") and not model.rollout.ended:
         yield from rollout_lines(model.rollout)
     elif model.rollout.because:
         yield model.rollout.because
+
+
+def serving_lines(found: GetModelResponse) -> Iterator[str]:
+    """How it stands at those who serve it; nothing where nobody says."""
+    if not found.HasField("serving"):
+        return
+    serving = found.serving
+    yield "## At those who serve it"
+    yield ""
+    state = {"up": "It can answer."}.get(serving.state, f"It cannot answer now: {serving.state}.")
+    why = f" What keeps it: {serving.failure.replace('_', ' ')}." if serving.failure else ""
+    how_far = f" {serving.done:,} of {serving.of:,} passages have their vector by it." if serving.of else ""
+    yield f"{state}{why}{how_far}"
+
+
+def serving_json(found: GetModelResponse) -> Mapping[str, Any] | None:
+    """As the contract writes it; None where nobody says."""
+    if not found.HasField("serving"):
+        return None
+    return MessageToDict(found.serving, always_print_fields_with_no_presence=True)
 
 
 def rollout_lines(rollout: Rollout) -> Iterator[str]:

@@ -24,6 +24,14 @@ _ROLE = "developer"
 train = typer.Typer(no_args_is_help=True, help="Train a model on what was asked and answered, and see how it goes.")
 
 
+class Target(StrEnum):
+    """What is trained."""
+
+    GENERATOR = "generator"
+    EMBEDDER = "embedder"
+    KINDS = "kinds"
+
+
 class Method(StrEnum):
     """How is trained."""
 
@@ -38,6 +46,12 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.",
 @train.command()
 def start(
     *,
+    target: Annotated[
+        Target,
+        typer.Option(
+            "--target", help="What writes answers, what finds passages, or what recognises kinds of questions."
+        ),
+    ] = Target.GENERATOR,
     dataset: Annotated[
         str,
         typer.Option("--dataset", show_default=False, help="Learn from this snapshot; else one is built by the rules."),
@@ -57,7 +71,7 @@ def start(
         str, typer.Option("--base", show_default=False, help="Begin from this model, one of the trainer's bases.")
     ] = "",
     method: Annotated[
-        Method | None, typer.Option("--method", show_default=False, help="Adapters, or all weights.")
+        Method | None, typer.Option("--method", show_default=False, help="A generator's: adapters, or all weights.")
     ] = None,
     epochs: Annotated[float, typer.Option("--epochs", min=0.0, show_default=False, help="Passes over the rows.")] = 0.0,
     learning_rate: Annotated[
@@ -65,7 +79,8 @@ def start(
     ] = 0.0,
     rank: Annotated[int, typer.Option("--rank", min=0, show_default=False, help="The rank of LoRA's matrices.")] = 0,
     most_seconds: Annotated[
-        int, typer.Option("--most-seconds", min=0, show_default=False, help="Stop after so long.")
+        int,
+        typer.Option("--most-seconds", min=0, show_default=False, help="A run that trains longer has failed."),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="For a run that can be had again.")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="Start it, and don't wait for it.")] = False,
@@ -81,7 +96,9 @@ def start(
 
     Example: headrace train start --tenant demo --approved
     """
-    request = service_pb2.StartTrainingRequest(tenant=tenant, dataset=dataset, base=base, seed=seed)
+    request = service_pb2.StartTrainingRequest(
+        tenant=tenant, target=_target(target), dataset=dataset, base=base, seed=seed
+    )
     if kind or source or approved or documents:
         request.query.CopyFrom(
             DatasetQuery(
@@ -99,6 +116,10 @@ def start(
             )
         )
     run(_start(request, detach=detach, person=person, stated=endpoints, as_json=as_json))
+
+
+def _target(target: Target) -> training_pb2.Target.ValueType:
+    return training_pb2.Target.Value(f"TARGET_{target.name}")
 
 
 def _method(method: Method | None) -> training_pb2.Method.ValueType:
@@ -210,7 +231,8 @@ async def _list(tenant: str, *, person: str, stated: str, as_json: bool) -> int:
     async with connected(stated, person=person, role=_ROLE) as client:
         found = await client.trainings(tenant=tenant)
     if as_json:
-        say_json({"runs": [run_json(one) for one in found]})
+        for one in found:
+            say_json(run_json(one))
     elif found:
         say_table(COLUMNS, [run_row(one) for one in found])
     else:

@@ -47,12 +47,17 @@ _FAILURES = {
     "paused": "somebody paused the loop at once",
     "person": "somebody stopped it",
 }
-COLUMNS = ["Run", "State", "Because of", "Rows", "Step", "Loss", "Model", "Began"]
+COLUMNS = ["Run", "Of", "State", "Because of", "Rows", "Step", "Loss", "Model", "Began"]
 
 
 def state_word(run: training_pb2.TrainingRun) -> str:
     """ "training"."""
     return _STATES.get(run.state, "unknown")
+
+
+def target_word(run: training_pb2.TrainingRun) -> str:
+    """ "generator"."""
+    return training_pb2.Target.Name(run.target).removeprefix("TARGET_").lower() if run.target else "generator"
 
 
 def cause_word(cause: training_pb2.Cause.ValueType) -> str:
@@ -64,6 +69,7 @@ def run_row(run: training_pb2.TrainingRun) -> list[str]:
     """A line of the list."""
     return [
         run.run_id,
+        target_word(run),
         f"{state_word(run)}{f' ({run.failure})' if run.failure else ''}",
         ", ".join(map(cause_word, run.causes)),
         f"{run.rows:,}" if run.rows else "",
@@ -77,7 +83,7 @@ def run_row(run: training_pb2.TrainingRun) -> list[str]:
 def run_lines(run: training_pb2.TrainingRun) -> list[str]:
     """A run in sentences."""
     lines = [
-        f"Training {run.run_id}: {state_word(run)}",
+        f"Training {run.run_id}{_of(run)}: {state_word(run)}",
         f"because of {', '.join(map(cause_word, run.causes))}{_because(run)}; asked for by {run.created_by}",
     ]
     if run.failure:
@@ -93,6 +99,12 @@ def run_lines(run: training_pb2.TrainingRun) -> list[str]:
     if run.trace_id:
         lines.append(f"trace {run.trace_id}")
     return lines
+
+
+def _of(run: training_pb2.TrainingRun) -> str:
+    """Says what is trained where that is not what writes answers."""
+    of = target_word(run)
+    return "" if of == "generator" else f" of {'the kinds' if of == 'kinds' else f'the {of}'}"
 
 
 def _because(run: training_pb2.TrainingRun) -> str:
@@ -111,6 +123,7 @@ def run_json(run: training_pb2.TrainingRun) -> dict[str, Any]:
     told: dict[str, Any] = MessageToDict(
         run, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    told["target"] = target_word(run)
     told["state"] = training_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
     told["causes"] = [cause_word(cause) for cause in run.causes]
     return told
@@ -120,6 +133,7 @@ def loop_lines(loop: service_pb2.GetLoopResponse) -> list[str]:
     """How the loop stands, in sentences."""
     rules = loop.rules
     lines = [_pause_line(loop), f"live {loop.live or 'the base'}; canary {loop.canary or 'none'}"]
+    lines += [f"live {of} {model}" for of, model in sorted(loop.live_by_target.items()) if of != "generator"]
     if loop.run_id:
         lines.append(f"run {loop.run_id}")
     lines.append(
