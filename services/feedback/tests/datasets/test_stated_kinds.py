@@ -116,6 +116,7 @@ async def test_who_writes_rows_by_hand_may_state_their_kind(house: DatasetHouse)
         DatasetRow(row_id="c", question="Is it shut?", answer="So.", kind_stated=True),
     ]
     done = await house.bring(*rows)
+    house.authorizer.grants.add(Purpose.EVALUATE)
     found = {row.row_id: (row.kind, row.kind_stated) for row in await house.read(done.dataset.dataset_id)}
     assert found == {"a": ("how-to", True), "b": ("why", False), "c": ("other", False)}
 
