@@ -1,9 +1,10 @@
-"""Training: tokens a second of a LoRA step, beside a plain peft loop.
+"""Training: tokens a second of a LoRA step, beside a plain peft loop and beside trl's trainer.
 
 Rows are what a tenant's are: the house's prompt with two passages of Python's reference, and a sentence of theirs as
-the answer. Both train the same model with the same adapters on the same threads: forward, backward, optimiser. The
-plain loop takes one row at a time, as peft's own examples do, which spares it padding. Tokens are those of the rows,
-each counted as if it stood alone, however they are computed.
+the answer. All train the same model with the same adapters on the same threads: forward, backward, optimiser. The plain
+loop takes one row at a time, as peft's own examples do, which spares it padding; trl's trainer takes two, padded, since
+its packing lets rows see each other where there is no GPU. Tokens are those of the rows, each counted as if it stood
+alone, however they are computed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the worker sets it; before torch is loaded
 
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice, pairwise
@@ -53,10 +56,12 @@ def rows(budget: Budget) -> list[harness.Row]:
     plain = partial(_plain, found.train, count=budget.pick(quick=2, full=6))
     low = paired(ours, plain(base.computes), budget.repeats)
     full = paired(ours, plain(torch.float32), min(budget.repeats, 3))
+    trl = paired(ours, partial(_trl, found.train, count=budget.pick(quick=4, full=12)), min(budget.repeats, 3))
     note = f"LoRA of rank {job.recipe.rank}, {THREADS} threads, SmolLM2-135M, rows of {_mean(found.train):.0f} tokens"
     return [
         _row(f"LoRA, beside a plain peft loop in {str(base.computes).removeprefix('torch.')}", low, note, goal=GOAL),
         _row("LoRA, beside a plain peft loop in float32", full, note, goal=None),
+        _row("LoRA, beside trl's SFTTrainer in bfloat16", trl, note, goal=None),
     ]
 
 
@@ -143,3 +148,54 @@ def _plain(samples: Sequence[Sample], dtype: torch.dtype, *, count: int) -> Call
         return sum(len(s.ids) for s in chosen) / (time.perf_counter() - start)
 
     return measure
+
+
+def _trl(samples: Sequence[Sample], *, count: int) -> float:
+    """trl's trainer for a few rows, two of them a batch; its own start is not counted."""
+    from datasets import Dataset  # noqa: PLC0415 - seconds to import, for one row of the table
+    from transformers import AutoTokenizer, TrainerCallback  # noqa: PLC0415
+    from trl.trainer.sft_config import SFTConfig  # noqa: PLC0415
+    from trl.trainer.sft_trainer import SFTTrainer  # noqa: PLC0415
+
+    class Watch(TrainerCallback):
+        began = ended = 0.0
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.began = self.began or time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.ended = time.perf_counter()
+
+    chosen, watch, folder = samples[:count], Watch(), weights.find("", CACHE).folder
+    rows = [_marked(sample) for sample in chosen]
+    with tempfile.TemporaryDirectory() as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = SFTTrainer(
+            model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16),
+            processing_class=AutoTokenizer.from_pretrained(folder),
+            args=SFTConfig(
+                output_dir=nowhere,
+                use_cpu=True,
+                bf16=True,
+                per_device_train_batch_size=2,
+                max_steps=len(rows) // 2,
+                max_length=None,
+                gradient_checkpointing=False,
+                report_to=[],
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            peft_config=peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+            callbacks=[watch],
+        )
+        trainer.train()
+    return sum(len(s.ids) for s in chosen) / (watch.ended - watch.began)
+
+
+def _marked(sample: Sample) -> dict[str, list[int]]:
+    """A row as trl takes it: which of its tokens are learned."""
+    learned = [int(place >= sample.start) for place in range(len(sample.ids))]
+    return {"input_ids": list(sample.ids), "completion_mask": learned}
