@@ -55,6 +55,7 @@ async def test_a_snapshot_holds_what_was_asked_and_answered(house: DatasetHouse)
         "A channel to the mill wheel [1].",
     )
     assert (list(row.passages), list(row.documents)) == (["A headrace is a channel."], ["handbook/mills"])
+    assert len(row.passage_ids) == len(row.passages)
     assert [DatasetBuilt.FromString(one).dataset_id for one in await house.told("dataset.built")] == [built.dataset_id]
 
 

@@ -243,6 +243,16 @@ async def test_what_learned_from_the_erased_is_trained_anew_and_goes_when_that_a
     assert home.weights.deleted == [gone.address]
 
 
+async def test_what_replaces_a_condemned_one_is_held_against_what_would_answer_without_it(home: House) -> None:
+    name = await live(home)
+    home.indexes.places[name] = 1
+    await erase(home, "d1")
+    after = await embedder(home, dataset="without")
+    gate = (await home.get(after)).gate
+    assert gate is not None
+    assert (gate.passed, gate.champion) == (True, "the house's embedder")
+
+
 async def test_at_the_deadline_it_goes_back_to_the_last_one_that_is_sound(home: House) -> None:
     first = await live(home)
     second = await live(home, dataset="d2")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from headrace_runtime.errors import Conflict
-from headrace_trainer.registry.gate import Findings, Line, lines_of, refusal, report_of
+from headrace_trainer.registry.gate import Findings, Line, SearchFindings, lines_of, lines_of_search, refusal, report_of
 from headrace_trainer.registry.models import GateReport, Losses
 from headrace_trainer.registry.rules import Gate, load_gate, read_gate
 from headrace_trainer.running.runs import Memorisation
@@ -193,6 +193,55 @@ def test_a_must_pass_row_may_not_be_lost() -> None:
     assert "Of 20 must-pass rows 1 are lost" in refusal(report)
     assert judged(replace(SOUND, must_pass=[replace(lost, lost=0)])).passed
     assert refused_by(replace(SOUND, must_pass=[])) == {"must_pass"}
+
+
+def search_line(measure: str, a: float, b: float, *, reach: float = 0.05, **more: object) -> Line:
+    """As ranks.py makes them."""
+    return line(measure, a, b, reach=reach, **more)  # type: ignore[arg-type]
+
+
+def searched(**values: float) -> list[Line]:
+    """What a sound embedder has, but for what is said."""
+    champion = {"reciprocal_rank": 0.5, "recall_1": 0.4, "recall_8": 0.9}
+    better = {"reciprocal_rank": 0.6, "recall_1": 0.5, "recall_8": 0.92}
+    return [search_line(measure, value, values.get(measure, better[measure])) for measure, value in champion.items()]
+
+
+SOUND_SEARCH = SearchFindings(lines=searched(), losses=Losses(0.3, 0.5), bytes=90 * 2**20)
+
+
+def refused_searches(found: SearchFindings) -> set[str]:
+    """The rules for embedders that do not hold."""
+    return {line.rule for line in lines_of_search(GATE, found) if not line.passed}
+
+
+def test_an_embedder_that_finds_more_passes() -> None:
+    assert refused_searches(SOUND_SEARCH) == set()
+    gain = lines_of_search(GATE, SOUND_SEARCH)[0]
+    assert "went from 0.500 to 0.600 (95 % interval +0.050 to +0.150 of the difference, 100 pairs)" in gain.sentence
+
+
+def test_one_that_is_merely_no_worse_is_not_worth_a_switch() -> None:
+    same = replace(SOUND_SEARCH, lines=searched(reciprocal_rank=0.5, recall_8=0.9))
+    assert refused_searches(same) == {"gain"}
+    assert "the chance that it is better is 50 %" in lines_of_search(GATE, same)[0].sentence
+
+
+def test_one_that_finds_less_is_refused_over_all_and_by_kind() -> None:
+    worse = replace(SOUND_SEARCH, lines=searched(reciprocal_rank=0.3, recall_8=0.7))
+    assert refused_searches(worse) == {"gain", "reciprocal_rank", "recall_8"}
+    kind = replace(search_line("recall_8", 0.9, 0.7), kind="billing")
+    assert refused_searches(replace(SOUND_SEARCH, lines=[*searched(), kind])) == {"recall_8"}
+    few = replace(kind, pairs=5)
+    assert refused_searches(replace(SOUND_SEARCH, lines=[*searched(), few])) == set()
+
+
+def test_of_an_embedder_too_no_rule_is_met_by_silence() -> None:
+    assert refused_searches(SearchFindings()) == {"gain", "reciprocal_rank", "recall_8", "held_out_loss", "size"}
+    assert refused_searches(replace(SOUND_SEARCH, must_pass=[])) == {"must_pass"}
+    assert refused_searches(replace(SOUND_SEARCH, losses=Losses(0.6, 0.5))) == {"held_out_loss"}
+    lost = replace(search_line("recall_8", 1.0, 0.95), lost=1)
+    assert refused_searches(replace(SOUND_SEARCH, must_pass=[lost])) == {"must_pass"}
 
 
 def test_rules_that_cannot_be_used_say_what_is_wrong(tmp_path: Path) -> None:

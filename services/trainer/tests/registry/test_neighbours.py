@@ -1,5 +1,5 @@
 # ruff: noqa: N802  (gRPC names the methods)
-"""Inference and the feedback logger over real gRPC, played by fakes: what is asked of them, and how they refuse."""
+"""The neighbours over real gRPC, played by fakes: what is asked of them, and how they refuse."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from headrace.feedback.v1 import (
     runs_pb2_grpc,
 )
 from headrace.inference.v1 import routes_pb2, routes_pb2_grpc, variants_pb2, variants_pb2_grpc
+from headrace.privacy.v1.privacy_pb2 import TIER_2
 from headrace.query.v1.query_pb2 import TRIAL_SETTING_UNCHECKED, TRIAL_SETTING_UNSPECIFIED
+from headrace.retrieval.v1 import service_pb2 as retrieval_pb2
+from headrace.retrieval.v1 import service_pb2_grpc as retrieval_pb2_grpc
+from headrace.retrieval.v1.service_pb2 import IndexState
 from headrace_runtime.errors import Conflict, Denied, NotFound, Unavailable
+from headrace_trainer.registry.indexes import RemoteIndexes
 from headrace_trainer.registry.models import Arm, Route, Variant
-from headrace_trainer.registry.neighbours import OURSELVES, RemoteAsking, RemoteRows, RemoteServing
-from headrace_trainer.registry.ports import Loaded
+from headrace_trainer.registry.neighbours import OURSELVES, RemoteAsking, RemoteQuestions, RemoteRows, RemoteServing
+from headrace_trainer.registry.ports import HOUSE, Found, Loaded
+
+from services.trainer.tests.registry.makers import a_model
 
 DEFAULT, TUNED = Variant("default", 1), Variant("tuned", 1)
 SOMEBODY = "somebody-who-is-named-nowhere"
@@ -36,14 +43,16 @@ class House(
     reports_pb2_grpc.ReportServiceServicer,
     datasets_pb2_grpc.DatasetServiceServicer,
     evaluation_pb2_grpc.EvaluationServiceServicer,
+    retrieval_pb2_grpc.RetrievalServiceServicer,
 ):
-    """As much of both as the registry asks for."""
+    """As much of all as the registry asks for."""
 
     def __init__(self) -> None:
         self.put: list[Any] = []
         self.routes: list[routes_pb2.Route] = []
         self.runs: list[runs_pb2.Run] = []
         self.refusal: grpc.StatusCode | None = None
+        self.indexes: list[tuple[Any, str]] = []
 
     async def _refuse(self, context: Any) -> None:
         if self.refusal:
@@ -118,6 +127,48 @@ class House(
         ended = datasets_pb2.Dataset(dataset_id="d1", state=datasets_pb2.DATASET_STATE_ERASED, ended_by="erasure 1")
         return datasets_pb2.ListDatasetsResponse(datasets=[ended, datasets_pb2.Dataset(dataset_id="d2")])
 
+    async def ReadDataset(self, request: Any, context: Any) -> AsyncIterator[datasets_pb2.ReadDatasetResponse]:
+        assert request.split == datasets_pb2.SPLIT_TEST
+        logged = datasets_pb2.DatasetRow(
+            row_id="r1",
+            kind="how-to",
+            group="g1",
+            question="What does a sluice do?",
+            answer="A sluice is a gate that controls the water [1].",
+            passages=["The tailrace carries water away.", "A sluice is a gate that controls the water."],
+            passage_ids=["c1", "c2"],
+            documents=["handbook/mills", "handbook/races"],
+        )
+        imported = datasets_pb2.DatasetRow(row_id="r2", question="What is a weir?", documents=["handbook/mills"])
+        nowhere = datasets_pb2.DatasetRow(row_id="r3", question="Who is the miller?", unanswerable=True)
+        yield datasets_pb2.ReadDatasetResponse(rows=[logged, nowhere])
+        yield datasets_pb2.ReadDatasetResponse(rows=[imported])
+
+    async def PrepareIndex(self, request: Any, context: Any) -> Any:
+        self.put.append(request)
+        return retrieval_pb2.PrepareIndexResponse()
+
+    async def GetIndex(self, request: Any, context: Any) -> Any:
+        indexes = [
+            retrieval_pb2.TrainedIndex(
+                model="acme-embedder@0123456789abcdef", state=state, failure=failure, filled=3, chunks=9
+            )
+            for state, failure in self.indexes[:1]
+        ]
+        return retrieval_pb2.GetIndexResponse(live="acme-embedder@live", indexes=indexes)
+
+    async def SwitchIndex(self, request: Any, context: Any) -> Any:
+        await self._refuse(context)
+        self.put.append(request)
+        return retrieval_pb2.SwitchIndexResponse()
+
+    async def Search(self, request: Any, context: Any) -> Any:
+        self.put.append(request)
+        response = retrieval_pb2.SearchResponse()
+        reference = response.chunks.add().reference
+        reference.chunk_id, reference.source, reference.document_id = "c2", "handbook", "mills"
+        return response
+
     async def TraceRows(self, request: Any, context: Any) -> Any:
         await self._refuse(context)
         one = datasets_pb2.TracedDataset(dataset_id="d1", rows=2, row_ids=["q1"], tier=2, state=1)
@@ -138,6 +189,7 @@ async def channel(house: House) -> AsyncIterator[grpc.aio.Channel]:
     reports_pb2_grpc.add_ReportServiceServicer_to_server(house, server)
     datasets_pb2_grpc.add_DatasetServiceServicer_to_server(house, server)
     evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(house, server)
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(house, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
@@ -219,6 +271,49 @@ async def test_datasets_and_rows(channel: grpc.aio.Channel) -> None:
     assert await rows.ended_by("acme", "erasure 1") == ["d1"]
     traced = await rows.trace("acme", "subject", SOMEBODY)
     assert (traced.datasets[0].rows, traced.datasets[0].tier.label, traced.answers) == (2, "tier_1", 3)
+
+
+async def test_held_out_rows_name_the_passages_that_bear_their_answers_out(channel: grpc.aio.Channel) -> None:
+    questions = RemoteQuestions(channel)
+    logged, imported = await questions.held_out("acme", "d1", most=9)
+    assert (logged.text, logged.kind, logged.group) == ("What does a sluice do?", "how-to", "g1")
+    assert (logged.passages, logged.documents) == ({"c2"}, set())
+    assert (imported.passages, imported.documents, imported.is_answered) == (set(), {"handbook/mills"}, True)
+    assert [one.row_id for one in await questions.held_out("acme", "d1", most=1)] == ["r1"]
+    assert "sluice" not in repr(logged)
+    assert await questions.newest_of("acme", "must") == "d1"
+
+
+async def test_indexes_are_prepared_looked_at_searched_and_switched(house: House, channel: grpc.aio.Channel) -> None:
+    indexes, model = RemoteIndexes(channel), a_model("acme-embedder@0123456789abcdef")
+    await indexes.prepare(model)
+    prepared = house.put[0].embedder
+    assert (prepared.tenant, prepared.model, dict(prepared.files)) == ("acme", model.model, dict(model.files))
+    house.indexes = [(IndexState.INDEX_STATE_PREPARING, ""), (IndexState.INDEX_STATE_PREPARING, "unavailable")]
+    house.indexes += [(IndexState.INDEX_STATE_PREPARING, "corrupt"), (IndexState.INDEX_STATE_READY, "")]
+    house.indexes += [(IndexState.INDEX_STATE_STANDING_BY, ""), (IndexState.INDEX_STATE_GONE, "")]
+    states = []
+    while house.indexes:
+        loaded = await indexes.loaded(model)
+        states.append((loaded.state, loaded.failure))
+        assert (loaded.done, loaded.of) == (3, 9)
+        house.indexes.pop(0)
+    assert states == [
+        ("loading", ""), ("loading", "unavailable"), ("failed", "corrupt"), ("up", ""), ("up", ""), ("absent", ""),
+    ]  # fmt: skip
+    assert (await indexes.loaded(model)).state == "absent"
+    assert await indexes.answers("acme") == "acme-embedder@live"
+    found = await indexes.search("acme", "What does a sluice do?", embedder=HOUSE, most=20)
+    assert found == [Found("c2", "handbook/mills")]
+    search = house.put[-1]
+    assert (search.embedder, search.top_k, search.max_tier) == ("house", 20, TIER_2)
+    await indexes.search("acme", "What?", embedder=model.model, most=8)
+    assert house.put[-1].embedder == model.model
+    await indexes.switch("acme", HOUSE, instead_of=model.model)
+    assert (house.put[-1].model, house.put[-1].expected) == ("", model.model)
+    house.refusal = grpc.StatusCode.FAILED_PRECONDITION
+    with pytest.raises(Conflict):
+        await indexes.switch("acme", model.model, instead_of=HOUSE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from headrace_trainer.running.ports import Row
-from headrace_trainer.running.rendering import Renderer, support
+from headrace_trainer.running.rendering import Renderer, pairs_of, support
 
 from services.trainer.tests.running.house import LAYOUT
 
@@ -60,6 +60,16 @@ def test_a_correction_is_believed() -> None:
     line = RENDERER.render(replace(ROW, answer=f"It is raised by a rack. {TAILRACE}", corrected=True))
     assert line is not None
     assert line["answer"] == "It is raised by a rack [2]. The tailrace carries the water away from the wheel [1]."
+
+
+def test_a_pair_for_each_passage_that_bears_the_known_answer_out() -> None:
+    """All sentences count, whoever wrote them; what nothing bears out teaches nothing."""
+    answer = f"Nobody knows why. {TAILRACE} It is raised by a rack. It is raised by a rack."
+    first, second = pairs_of(replace(ROW, answer=answer, held_out=True))
+    assert first == {"row_id": "r-1#1", "split": "test", "question": ROW.question, "passage": TAILRACE}
+    assert (second["row_id"], second["passage"]) == ("r-1#2", SLUICE)
+    assert pairs_of(replace(ROW, answer="Ask the miller!", corrected=True)) == []
+    assert pairs_of(replace(ROW, question="", answer="", text=SLUICE)) == []
 
 
 def test_a_documents_row_is_its_text() -> None:

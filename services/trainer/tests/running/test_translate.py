@@ -128,6 +128,21 @@ def test_a_recipe_has_the_workers_own_numbers_where_nobody_says_others(method: M
     assert Recipe() == recipe_of(training_pb2.Recipe())
 
 
+def test_an_embedder_learns_in_one_way_from_questions() -> None:
+    request = service_pb2.StartTrainingRequest(tenant="acme", target=training_pb2.TARGET_EMBEDDER)
+    request.recipe.epochs = 1.5
+    recipe = read_wish(request).recipe
+    own = job.defaults(job.Recipe("full"), "embedder")
+    assert recipe is not None
+    assert (recipe.method, recipe.epochs) == (Method.FULL, 1.5)
+    assert (recipe.learning_rate, recipe.tokens_a_step) == (own.learning_rate, own.tokens_a_step)
+    request.recipe.method = training_pb2.METHOD_LORA
+    request.query.document_sources.append("handbook")
+    with pytest.raises(Rejected) as caught:
+        read_wish(request)
+    assert fields_of(caught) == {"recipe.method", "query.document_sources"}
+
+
 def test_rules_come_back_as_they_were_stored() -> None:
     request = service_pb2.PutLoopRulesRequest(tenant="acme")
     request.rules.automatic = True

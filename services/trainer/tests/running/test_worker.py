@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import pytest
 from headrace_models.generation import ChatText, wheel_weights
+from headrace_models.prompting import Layout
 from headrace_runtime.errors import Unavailable
 from headrace_trainer.running.failures import Died, Stopped
 from headrace_trainer.running.lines import Conversations, Pairs
 from headrace_trainer.running.ports import Row, Stepped, Trained
-from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Method, Recipe, Run, Target
+from headrace_trainer.running.runs import BY_ITSELF, Base, Cause, Method, Recipe, Run, Target, recipe_for
 from headrace_trainer.running.shelf import FileShelf
 from headrace_trainer.running.tokens import Tokenizers, converted, read_tokens
 from headrace_trainer.running.worker import Premises, ProcessWorker, command_of
@@ -77,11 +78,10 @@ def worker(bases: Path, script: str) -> ProcessWorker:
 
 
 def a_run(**changes: object) -> Run:
-    told = {"base": Base("tiny"), "recipe": Recipe(epochs=2.0), "seed": 7} | changes
+    told = {"target": Target.GENERATOR, "base": Base("tiny"), "recipe": Recipe(epochs=2.0), "seed": 7} | changes
     return Run(
         run_id=uuid4(),
         tenant="acme",
-        target=Target.GENERATOR,
         wanted="",
         query=b"",
         causes=(Cause.PERSON,),
@@ -133,6 +133,33 @@ async def test_it_is_told_its_job_and_none_of_the_services_secrets(
     assert [line["split"] for line in lines] == ["test", "train", "train"]
     assert lines[0]["answer"] == f"{SECRET} drives wheel 0 [1]."
     assert not [name for name in environment if name.startswith("HEADRACE_")]
+
+
+async def test_an_embedder_is_told_pairs_and_asks_nobody_how_to_lay_a_conversation_out(bases: Path) -> None:
+    async def unreachable() -> Layout:
+        raise Unavailable("inference")
+
+    run = a_run(target=Target.EMBEDDER, recipe=recipe_for(Target.EMBEDDER, generators=Recipe()))
+    with pytest.raises(Died):
+        async with aclosing(worker(bases, "told").train(run, unreachable, rows())) as words:
+            async for _ in words:
+                pass
+    told = json.loads((bases.parent / "work" / str(run.run_id) / "checkpoints.told").read_text())
+    job, lines, _ = told
+    assert (job["target"], job["name"], job["canaries"]) == ("embedder", "acme-embedder", {})
+    assert job["recipe"]["learning_rate"] == recipe_for(Target.EMBEDDER, generators=Recipe()).learning_rate
+    assert lines[1] == {
+        "row_id": "1#1",
+        "split": "train",
+        "question": "Who drives?",
+        "passage": f"{SECRET} drives wheel 1.",
+    }
+
+
+async def test_what_nobody_renders_cannot_be_trained(bases: Path) -> None:
+    one = ProcessWorker(Premises(bases, bases, bases, ("false",), threads=1), {})
+    with pytest.raises(Stopped, match="unsupported"):
+        await said(one, a_run())
 
 
 async def test_what_it_cannot_do_it_says_in_a_word(bases: Path) -> None:
@@ -221,6 +248,10 @@ async def test_the_shelf_takes_what_is_whole_alone(tmp_path: Path) -> None:
     for _ in range(2):
         address = await shelf.put(folder, model="acme-generator@2", files={"w": whole})
     assert address == f"file://{tmp_path}/models/acme-generator@2"
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_bytes(b"weights")
+    await shelf.put(folder, model="acme-embedder@1", files={"w": whole, "1_Pooling/config.json": whole})
+    assert (tmp_path / "models" / "acme-embedder@1" / "1_Pooling" / "config.json").read_bytes() == b"weights"
     with pytest.raises(Unavailable):
         await shelf.put(folder, model="acme-generator@3", files={"missing": whole})
 

@@ -14,6 +14,7 @@ from headrace_trainer.registry.moves import Moves
 from headrace_trainer.registry.ports import Indexes, Loaded, Question, Questions
 from headrace_trainer.registry.ranks import PLACES, Ranked, lines_of, place_of
 from headrace_trainer.registry.rules import Gate
+from headrace_trainer.registry.switching import sound
 from headrace_trainer.registry.targets import Examined
 from headrace_trainer.running.runs import Run
 
@@ -68,13 +69,18 @@ class SearchBench:
 
     async def examined(self, run: Run, model: Model) -> Examined:
         """See Examiner."""
-        champion = await self.indexes.answers(model.tenant)
+        champion = await self._champion(model)
         try:
             found = await self._findings(run, model, champion)
         except (Conflict, Denied, NotFound):
             # The snapshot may not be read any more, or an index is gone: nothing was measured, which opens nothing.
             found = SearchFindings(losses=model.losses, bytes=model.bytes)
         return Examined(lines_of_search(self.gate, found), champion or HOUSES_OWN)
+
+    async def _champion(self, model: Model) -> str:
+        """What is live; what is condemned goes in any case, and is no bar for what replaces it."""
+        answers = await self.indexes.answers(model.tenant)
+        return sound(await self.moves.shelf.all(model.tenant), answers)
 
     async def _findings(self, run: Run, model: Model, champion: str) -> SearchFindings:
         rules = await self.moves.rules(model.tenant)

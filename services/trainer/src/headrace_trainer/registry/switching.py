@@ -104,6 +104,15 @@ class Switching:
             await self.serves.switch(model.tenant, to, instead_of=instead_of)
 
 
+def sound(models: Sequence[Model], name: str) -> str:
+    """Whoever answers, by name; where that one is condemned, what would answer without it."""
+    found = _named(models, name)
+    if found is None or not found.is_condemned:
+        return name
+    good = before(models, found)
+    return good.model if good else HOUSE
+
+
 def before(models: Sequence[Model], model: Model) -> Model | None:
     """The last good version: what it took the place of, or what that one had. None: the house's."""
     seen: set[str] = set()
