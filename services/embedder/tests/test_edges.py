@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -11,22 +12,26 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from headrace import topics
 from headrace.document.v1.document_pb2 import Deletion, Document, DocumentClassified, DocumentEmbedded
-from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
+from headrace.embedding.v1.service_pb2 import URGENCY_SOON, EmbedAsRequest, EmbedAsResponse, EmbedRequest, EmbedResponse
+from headrace.embedding.v1.service_pb2 import Passage as WirePassage
 from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryClassified, QueryEmbedded
 from headrace.query.v1.query_pb2 import Hop, Query, Trial, TrialKind
+from headrace.retrieval.v1.retrieval_pb2 import TrainedEmbedder
+from headrace.training.v1.models_pb2 import ModelChanged
 from headrace_embedder.chunking import DocumentChunker
 from headrace_embedder.consumers import ENVELOPE_BYTES, Consumers
-from headrace_embedder.domain import Chunk, Identity, Vector
+from headrace_embedder.domain import Chunk, Identity, Passage, Trained, Vector
 from headrace_embedder.handlers import embed_document
 from headrace_embedder.servicer import EmbeddingServicer
 from headrace_privacy import Erased, Opener, Text, Tier, Vault, owner_of_document, owner_of_query
 from headrace_privacy.memory import MemoryKeyring
-from headrace_runtime.errors import Overloaded, Rejected
+from headrace_runtime.errors import Conflict, Overloaded, Rejected
 from headrace_stream import Event
 from headrace_stream.memory import delivered
 
@@ -76,6 +81,28 @@ class Direct:
     async def chunk(self, title: str, markdown: str) -> Sequence[Chunk]:
         return self._chunker.chunks(title, markdown)
 
+    async def embedded_texts(self, passages: Sequence[Passage]) -> Sequence[str]:
+        return self._chunker.embedded_texts(passages)
+
+
+class LentEmbedders:
+    """Lends a fake for each model, and remembers which; one whose address is "nowhere" cannot be had."""
+
+    def __init__(self) -> None:
+        self.lent: dict[Trained, FakeEmbedder] = {}
+        self.forgotten: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def lend(self, model: Trained) -> AsyncIterator[FakeEmbedder]:
+        if model.address == "nowhere":
+            raise Conflict(f"the weights of {model.model} cannot be used: missing")
+        embedder = self.lent.setdefault(model, FakeEmbedder())
+        embedder.identity = Identity(model.model, 2, "0123456789abcdef")
+        yield embedder
+
+    async def forget(self, tenant: str, model: str) -> None:
+        self.forgotten.append((tenant, model))
+
 
 @pytest.fixture
 def embedder() -> FakeEmbedder:
@@ -85,7 +112,8 @@ def embedder() -> FakeEmbedder:
 @pytest.fixture
 def consumers(embedder: FakeEmbedder, chunker: DocumentChunker) -> Consumers:
     vault = Vault(MemoryKeyring(), clock=time.monotonic)
-    return Consumers(embedder, Direct(chunker), vault, now=lambda: NOW + timedelta(milliseconds=5))
+    later = NOW + timedelta(milliseconds=5)
+    return Consumers(embedder, Direct(chunker), LentEmbedders(), vault, embedder.forget, now=lambda: later)
 
 
 async def on_query(consumers: Consumers, message: QueryClassified) -> Event[Any]:
@@ -208,7 +236,7 @@ async def test_an_erasure_drops_keys_and_vectors(consumers: Consumers, embedder:
     class Bus:
         def subscribe(self, *_: Any, **__: Any) -> None: ...
 
-        def watch(self, topic: Any, watcher: Any) -> None:
+        def watch(self, topic: Any, watcher: Any, **_: Any) -> None:
             watched[topic.name] = watcher
 
     consumers.subscribe(cast(Any, Bus()), queries_in_flight=1, documents_in_flight=1)
@@ -298,7 +326,8 @@ async def test_the_size_is_never_underestimated(consumers: Consumers, chunker: D
 
 
 async def embed(embedder: FakeEmbedder, *texts: str) -> EmbedResponse:
-    servicer = EmbeddingServicer(embedder)
+    none = cast(Any, None)  # Embed needs neither
+    servicer = EmbeddingServicer(embedder, trained=LentEmbedders(), chunker=none)
     return await servicer.Embed(EmbedRequest(texts=texts), cast(Any, None))
 
 
@@ -337,3 +366,100 @@ async def test_the_longest_text_is_taken(embedder: FakeEmbedder) -> None:
 async def test_an_overload_reaches_the_caller() -> None:
     with pytest.raises(Overloaded):
         await embed(FullEmbedder(), "x")
+
+
+# --- by a tenant's own model ------------------------------------------------------------------------------------------
+
+OWN = TrainedEmbedder(tenant="demo", model="own@aa", address="/models/own@aa", files={"model.safetensors": "0" * 64})
+
+
+@pytest.fixture
+def lent() -> LentEmbedders:
+    return LentEmbedders()
+
+
+@pytest.fixture
+def servicer(embedder: FakeEmbedder, lent: LentEmbedders, chunker: DocumentChunker) -> EmbeddingServicer:
+    return EmbeddingServicer(embedder, trained=lent, chunker=Direct(chunker))
+
+
+async def embed_as(servicer: EmbeddingServicer, *passages: WirePassage, **more: Any) -> EmbedAsResponse:
+    request = EmbedAsRequest(**{"embedder": OWN, "passages": passages, **more})
+    return await servicer.EmbedAs(request, cast(Any, None))
+
+
+async def test_passages_are_embedded_by_the_tenants_own_model(
+    servicer: EmbeddingServicer, embedder: FakeEmbedder, lent: LentEmbedders
+) -> None:
+    response = await embed_as(servicer, WirePassage(text="a b c"), WirePassage(text="d"), urgency=URGENCY_SOON)
+    assert [list(embedding.values) for embedding in response.embeddings] == [[5, 1], [1, 1]]
+    assert response.embedder.name == "own@aa"
+    ((model, own),) = lent.lent.items()
+    assert (model.tenant, model.model, dict(model.files)) == ("demo", "own@aa", dict(OWN.files))
+    assert (own.soon, own.in_turn, embedder.soon + embedder.in_turn) == (["a b c", "d"], [], [])
+
+
+async def test_who_does_not_say_so_waits_their_turn(servicer: EmbeddingServicer, lent: LentEmbedders) -> None:
+    await embed_as(servicer, WirePassage(text="a"))
+    assert [own.in_turn for own in lent.lent.values()] == [["a"]]
+
+
+async def test_a_passage_is_embedded_as_when_it_was_cut_out_of_its_document(
+    servicer: EmbeddingServicer, lent: LentEmbedders, chunker: DocumentChunker
+) -> None:
+    title = "A guide to scopes "
+    chunks = chunker.chunks(
+        title, "# Names\n\nBinding.\n\n## " + "long heading " * 14 + "\n\n    nonlocal x\n\n" + "more " * 190
+    )
+    assert len(chunks) > 1
+    await embed_as(servicer, *(WirePassage(title=title, headings=c.headings, text=c.text) for c in chunks))
+    ((_, own),) = lent.lent.items()
+    assert own.in_turn == [chunk.embedded_text for chunk in chunks]
+    assert any(chunk.context for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"passages": []}, "passages: out_of_range"),
+        ({"passages": [WirePassage(text="x")] * 65}, "passages: out_of_range"),
+        ({"passages": [WirePassage(text="x"), WirePassage()]}, r"passages\[1\].text: empty"),
+        ({"passages": [WirePassage(text="x" * 100_001)]}, r"passages\[0\].text: too_long"),
+        ({"passages": [WirePassage(text="x", headings=["h" * 50_001, "h" * 50_000])]}, r"passages\[0\]: too_long"),
+        ({"embedder": TrainedEmbedder()}, "embedder.tenant: malformed"),
+        ({"embedder": TrainedEmbedder(tenant="../demo")}, "embedder.tenant: malformed"),
+        ({"embedder": TrainedEmbedder(tenant="demo", model="../x@y")}, "embedder.model: malformed"),
+        ({"embedder": TrainedEmbedder(tenant="demo", model="own@aa")}, "embedder.address: missing"),
+        ({"embedder": TrainedEmbedder(tenant="demo", model="own@aa", address="/m")}, "embedder.files: missing"),
+    ],
+)
+async def test_what_is_wrong_with_it_is_named(servicer: EmbeddingServicer, wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(Rejected, match=f"^{named}$"):
+        await embed_as(servicer, **{"passages": [WirePassage(text="x")], **wrong})
+
+
+async def test_weights_that_cannot_be_used_reach_the_caller(servicer: EmbeddingServicer) -> None:
+    nowhere = TrainedEmbedder(tenant="demo", model="own@aa", address="nowhere", files=OWN.files)
+    with pytest.raises(Conflict, match=r": missing$"):
+        await embed_as(servicer, WirePassage(text="x"), embedder=nowhere)
+
+
+@pytest.mark.parametrize(
+    ("change", "target", "is_forgotten"),
+    [
+        ("MODEL_CHANGE_RETIRED", "TARGET_EMBEDDER", True),
+        ("MODEL_CHANGE_DELETED", "TARGET_EMBEDDER", True),
+        ("MODEL_CHANGE_ROLLED_BACK", "TARGET_EMBEDDER", False),
+        ("MODEL_CHANGE_PROMOTED", "TARGET_EMBEDDER", False),
+        ("MODEL_CHANGE_CONDEMNED", "TARGET_EMBEDDER", False),
+        ("MODEL_CHANGE_DELETED", "TARGET_GENERATOR", False),
+    ],
+)
+async def test_a_model_that_is_over_is_let_go_of(
+    consumers: Consumers, change: str, target: str, is_forgotten: bool
+) -> None:
+    message = json_format.ParseDict(
+        {"change": change, "model": {"tenant": "demo", "model": "own@aa", "target": target}}, ModelChanged()
+    )
+    await consumers.on_model(message)
+    assert cast(LentEmbedders, consumers.trained).forgotten == ([("demo", "own@aa")] if is_forgotten else [])

@@ -86,7 +86,7 @@ def _service(name: str, instances: int) -> ServicePlan:
     if name == "traces":
         # The receiver of spans must not send spans of receiving spans.
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}
-    if name in ("inference", "trainer"):
+    if name in ("embedder", "inference", "trainer"):
         # Converted weights are worth keeping whatever becomes of the state.
         variable = f"HEADRACE_{name.upper()}_CACHE"
         environment[variable] = os.environ.get(variable, str(MODELS))

@@ -57,10 +57,14 @@ _NEIGHBOURS = {
     "inference": ("embedder",),
     "feedback": ("embedder", "inference", "retriever"),
     "drift": ("feedback",),
-    "trainer": ("feedback", "inference", "retriever"),
+    "trainer": ("embedder", "feedback", "inference", "retriever"),
 }
 #: What is kept below the state folder, beside the database: by service, setting and name.
-_FOLDERS = {"feedback": {"DATASETS": "datasets"}, "trainer": {"MODELS": "trained", "WORK": "training"}}
+_FOLDERS = {
+    "embedder": {"TRAINED": "trained"},
+    "feedback": {"DATASETS": "datasets"},
+    "trainer": {"MODELS": "trained", "WORK": "training"},
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,11 +104,25 @@ class Database:
         """
         with postgres_errors():
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection, connection.transaction():
-                if clearance is not Tier.TIER_2:
-                    await connection.execute(_AS_TENANT_AND_ROLE, tenant, role_at(self.schema, clearance))
-                elif tenant:
-                    await connection.execute(_AS_TENANT, tenant)
+                await self._name(connection, tenant, clearance)
                 yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, *, tenant: str = "", clearance: Tier = Tier.TIER_2) -> AsyncIterator[Connection]:
+        """As transaction, for reading alone: all its statements see the same moment."""
+        with postgres_errors():
+            async with (
+                self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                await self._name(connection, tenant, clearance)
+                yield connection
+
+    async def _name(self, connection: Connection, tenant: str, clearance: Tier) -> None:
+        if clearance is not Tier.TIER_2:
+            await connection.execute(_AS_TENANT_AND_ROLE, tenant, role_at(self.schema, clearance))
+        elif tenant:
+            await connection.execute(_AS_TENANT, tenant)
 
     async def vacuum(self, table: str, *more: str) -> int:
         """Removes deleted rows of the schema's tables from their pages and indexes, and from the planner's statistics.

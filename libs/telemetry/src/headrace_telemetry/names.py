@@ -70,6 +70,8 @@ Attribute = Literal[
     "headrace.chunks",  # how many chunks a document has
     "headrace.findings",  # how many places detection fired at
     "headrace.vector_search",  # hnsw or exact
+    "headrace.embedder",  # whose vectors were searched: the house's, or a trained model, NAME@VERSION
+    "headrace.embedder.missing",  # why the tenant's own could not be had, in a fixed word
     "headrace.variant",  # name and version of the variant
     "headrace.kind",  # what kind of query it is, by the tenant's name for it
     "headrace.routing",  # why its variant answers: share, conversation, fallback, default, trial
@@ -119,6 +121,10 @@ MetricName = Literal[
     "headrace.answers",
     # Counter: answers that measure a variant and that nobody sees, by outcome.
     "headrace.trials",
+    # Counter: times that a tenant's own embedder could not be had, by what it was for (question, document) and why.
+    "headrace.embedder.missed",
+    # Counter: chunks that got their vector by a tenant's own embedder in the background.
+    "headrace.generations.filled",
     # Gauge: trained models in memory.
     "headrace.models.loaded",
     # Histogram, seconds: from beginning to load a trained model to its first word, by outcome (up, or why not).

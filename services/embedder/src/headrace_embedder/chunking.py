@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace_embedder.blocks import blocks, runs
-from headrace_embedder.domain import Chunk, Section
+from headrace_embedder.domain import Chunk, Passage, Section
 from headrace_embedder.headings import sections
 from headrace_embedder.ports import Splitter, TokenCounter
 
@@ -44,6 +44,13 @@ class DocumentChunker:
     def chunks(self, title: str, markdown: str) -> Sequence[Chunk]:
         """Returns the chunks in reading order; none for a document without text."""
         return [chunk for section in sections(markdown) for chunk in self._cut(title, section)]
+
+    def embedded_texts(self, passages: Sequence[Passage]) -> Sequence[str]:
+        """Returns what the vectors of passages are made of: the same as when they were cut out of their documents."""
+        return [self._as_chunk(passage).embedded_text for passage in passages]
+
+    def _as_chunk(self, passage: Passage) -> Chunk:
+        return Chunk(passage.headings, passage.text, 0, self._context(passage.title, passage.headings))
 
     def _cut(self, title: str, section: Section) -> Iterator[Chunk]:
         context = self._context(title, section.headings)

@@ -10,6 +10,7 @@ from typing import Any
 from headrace import topics
 from headrace.document.v1.document_pb2 import DocumentClassified, DocumentEmbedded
 from headrace.query.v1.events_pb2 import QueryClassified
+from headrace.training.v1.models_pb2 import ModelChanged
 from headrace_privacy import Tier, Vault, owner_of_document, owner_of_query
 from headrace_runtime.errors import Rejected, Violation
 from headrace_stream import Bus, Delivery, Event
@@ -20,7 +21,7 @@ from opentelemetry.trace import get_current_span
 from headrace_embedder import translate
 from headrace_embedder.domain import Vector
 from headrace_embedder.handlers import embed_document, embed_question, embed_trial
-from headrace_embedder.ports import Chunker, Embedder
+from headrace_embedder.ports import Chunker, Embedder, TrainedEmbedders
 
 #: What an event holds beside the chunks: the document's names and the record's headers, generously.
 ENVELOPE_BYTES = 64 * 1024
@@ -34,15 +35,25 @@ class Consumers:
 
     embedder: Embedder
     chunker: Chunker
+    trained: TrainedEmbedders
     vault: Vault
+    forget_vectors: Callable[[], None]
     now: Callable[[], datetime]
 
     def subscribe(self, bus: Bus, *, queries_in_flight: int, documents_in_flight: int) -> None:
         """Subscribes to queries and documents, and lets go of keys and vectors when somebody is erased."""
-        forget_erased(bus, self.vault.forget, self.embedder.forget)
+        forget_erased(bus, self.vault.forget, self.forget_vectors)
         bus.subscribe(topics.QUERY_CLASSIFIED, self.on_query, in_flight=queries_in_flight)
         bus.subscribe(topics.QUERY_REPLAYED, self.on_trial, in_flight=TRIALS_IN_FLIGHT)
         bus.subscribe(topics.DOCUMENT_CLASSIFIED, self.on_document, in_flight=documents_in_flight)
+        # All that the topic still has: what went while nobody was here may lie in this machine's cache.
+        bus.watch(topics.MODEL_CHANGED, self.on_model, since_seconds=topics.MODEL_CHANGED.retention_hours * 3_600)
+
+    async def on_model(self, message: ModelChanged) -> None:
+        """model.changed → this instance lets go of an embedder that answers no more."""
+        ended = translate.ended_model(message)
+        if ended is not None:
+            await self.trained.forget(*ended)
 
     async def on_query(self, delivery: Delivery[QueryClassified]) -> Sequence[Event[Any]]:
         """query.classified → query.embedded. Raises Erased."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Who goes first: somebody waits; or it may take its turn.
+Urgency = Literal["soon", "in_turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,16 @@ class Identity:
     name: str
     dimensions: int
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A tenant's own model. model: NAME@VERSION. address: of its folder, by fsspec. files: name and SHA-256 of each."""
+
+    tenant: str
+    model: str
+    address: str
+    files: tuple[tuple[str, str], ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,15 @@ class Chunk:
         """About how many bytes it takes in an event, its vector left out."""
         # 320: tags, lengths and counts, and three times a seal: key id, cipher, nonce and tag are 71 bytes.
         return 320 + sum(len(part.encode()) + 4 for part in (*self.headings, self.text))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Passage:
+    """A text, and what stands above it: as a chunk came back from where it rests. A question has only its text."""
+
+    title: str
+    headings: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from headrace_runtime.errors import Rejected, Violation
 
-from headrace_embedder.domain import Chunk, EmbeddedChunk, Vector
-from headrace_embedder.ports import Chunker, Embedder
+from headrace_embedder.domain import Chunk, EmbeddedChunk, Identity, Passage, Trained, Urgency, Vector
+from headrace_embedder.ports import Chunker, Embedder, TrainedEmbedders
 
 #: So few texts are a question's worth and go before documents; more wait their turn.
 FEW = 8
@@ -26,6 +26,16 @@ async def embed_trial(text: str, embedder: Embedder) -> Vector:
 async def embed_texts(texts: Sequence[str], *, embedder: Embedder) -> Sequence[Vector]:
     """Embeds texts for a caller, in their order."""
     return await (embedder.embed_soon(texts) if len(texts) <= FEW else embedder.embed_in_turn(texts))
+
+
+async def embed_as(
+    model: Trained, passages: Sequence[Passage], *, urgency: Urgency, trained: TrainedEmbedders, chunker: Chunker
+) -> tuple[Sequence[Vector], Identity]:
+    """Embeds passages with a tenant's own model, in their order. Raises what TrainedEmbedders.lend raises."""
+    texts = await chunker.embedded_texts(passages)
+    async with trained.lend(model) as embedder:
+        vectors = await (embedder.embed_soon(texts) if urgency == "soon" else embedder.embed_in_turn(texts))
+        return vectors, embedder.identity
 
 
 async def embed_document(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from headrace_embedder.domain import Chunk, Identity, Vector
+from headrace_embedder.domain import Chunk, Identity, Passage, Trained, Vector
 
 
 class Embedder(Protocol):
@@ -25,11 +26,28 @@ class Embedder(Protocol):
         """Drops what is kept for texts that come again."""
 
 
+class TrainedEmbedders(Protocol):
+    """The tenants' own models."""
+
+    def lend(self, model: Trained) -> AbstractAsyncContextManager[Embedder]:
+        """A tenant's own embedder, which stays in memory until the context is left; loaded first, if it is not there.
+
+        Its identity's name is the model's. Raises Conflict when its weights cannot be used, Overloaded when too many
+        others are in use.
+        """
+
+    async def forget(self, tenant: str, model: str) -> None:
+        """Lets go of a model, and deletes what was kept of it on this machine. What is gone already is no error."""
+
+
 class Chunker(Protocol):
     """Cuts documents into chunks."""
 
     async def chunk(self, title: str, markdown: str) -> Sequence[Chunk]:
         """Returns the chunks in reading order; none for a document without text."""
+
+    async def embedded_texts(self, passages: Sequence[Passage]) -> Sequence[str]:
+        """Returns what their vectors are made of: title and headings as far as there is room, then the text."""
 
 
 class Splitter(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from headrace_runtime.settings import ServiceSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -22,3 +24,9 @@ class Settings(ServiceSettings):
     waiting_texts: int = Field(4096, ge=1, description="How many texts may wait before callers are turned away.")
     queries_in_flight: int = Field(64, ge=1, description="How many queries are worked on at the same time.")
     documents_in_flight: int = Field(4, ge=1, description="How many documents are worked on at the same time.")
+    trained: str = Field(
+        "",
+        description="Where the trainer leaves models, a folder or fsspec address: no others are loaded. Empty: none.",
+    )
+    trained_models: int = Field(2, ge=1, le=64, description="How many of the tenants' own models are in memory.")
+    cache: Path = Field(Path(".headrace/models"), description="Where fetched weights are kept.")

@@ -5,7 +5,7 @@ batches without padding), network (the forward pass), encoder (texts to vectors)
 compute thread). Importing this package imports no torch; encoder and network do.
 """
 
-from headrace_models.embedding.engine import EmbeddingEngine, Embeddings, Limits, Priority, open_engine
+from headrace_models.embedding.engine import EmbeddingEngine, Embeddings, Limits, Priority, open_beside, open_engine
 from headrace_models.embedding.errors import EmbeddingError, Overloaded, UnsupportedModel
 from headrace_models.embedding.folder import BUNDLED_NAME, Identity, ModelFolder, find_bundled, read_folder
 
@@ -21,6 +21,7 @@ __all__ = [
     "Priority",
     "UnsupportedModel",
     "find_bundled",
+    "open_beside",
     "open_engine",
     "read_folder",
 ]

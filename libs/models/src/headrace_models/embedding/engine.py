@@ -138,6 +138,11 @@ class EmbeddingEngine:
         """What makes the vectors."""
         return self._encoder.identity
 
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The compute thread."""
+        return self._executor
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.QUERY) -> Embeddings:
         """Returns the texts' vectors in their order. Equal texts are computed once. Raises Overloaded.
 
@@ -242,12 +247,27 @@ async def open_engine(load: Callable[[], TextEncoder], limits: Limits | None = N
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding") as executor:
         loop = asyncio.get_running_loop()
         encoder = await loop.run_in_executor(executor, load)
-        engine = EmbeddingEngine(encoder, executor, limits or Limits())
-        running = asyncio.create_task(engine.run(), name="embedding-engine")
-        try:
+        async with _running(EmbeddingEngine(encoder, executor, limits or Limits())) as engine:
             yield engine
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-            engine.abandon()
+
+
+@asynccontextmanager
+async def open_beside(
+    other: EmbeddingEngine, encoder: TextEncoder, limits: Limits | None = None
+) -> AsyncIterator[EmbeddingEngine]:
+    """Runs another encoder on an engine's thread until the context is left: the two take turns, batch by batch, and
+    never compete for the same cores."""
+    async with _running(EmbeddingEngine(encoder, other.executor, limits or Limits())) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _running(engine: EmbeddingEngine) -> AsyncIterator[EmbeddingEngine]:
+    running = asyncio.create_task(engine.run(), name="embedding-engine")
+    try:
+        yield engine
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        engine.abandon()

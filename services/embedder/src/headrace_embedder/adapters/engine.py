@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headrace_models.embedding.encoder import Encoder
 
 #: Run once before the first caller: oneDNN makes its kernels on first use, for short and long batches apart.
-_WARM_UP = ("warm", "word " * 200)
+WARM_UP = ("warm", "word " * 200)
 
 
 class EngineEmbedder:
@@ -29,6 +29,11 @@ class EngineEmbedder:
         self._engine = engine
         made_by = engine.identity
         self._identity = Identity(made_by.name, made_by.dimensions, made_by.hash)
+
+    @property
+    def engine(self) -> embedding.EmbeddingEngine:
+        """What it embeds with."""
+        return self._engine
 
     @property
     def identity(self) -> Identity:
@@ -91,6 +96,6 @@ def _load(folder: embedding.ModelFolder, threads: int) -> Encoder:
     from headrace_models.embedding.encoder import load_encoder  # noqa: PLC0415
 
     encoder = load_encoder(folder, threads=threads)
-    for text in _WARM_UP:
+    for text in WARM_UP:
         encoder.run(encoder.tokenize([text]))
     return encoder

@@ -18,7 +18,7 @@ from semantic_text_splitter import MarkdownSplitter
 from tokenizers import Tokenizer
 
 from headrace_embedder.chunking import MARKS, DocumentChunker
-from headrace_embedder.domain import Chunk
+from headrace_embedder.domain import Chunk, Passage
 
 
 class MarkdownPieces:
@@ -56,6 +56,13 @@ class ThreadedChunker:
         """As ports.Chunker."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._chunker.chunks, title, markdown)
+
+    async def embedded_texts(self, passages: Sequence[Passage]) -> Sequence[str]:
+        """As ports.Chunker. A question waits for no document."""
+        if all(not passage.title and not passage.headings for passage in passages):
+            return [passage.text for passage in passages]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._chunker.embedded_texts, passages)
 
 
 @asynccontextmanager
