@@ -152,6 +152,12 @@ async def test_that_it_is_never_asked_would_be_seen(served: Served, make: Make, 
     assert (await served.explained()).routing.kinds_model == "kinds@aa"
 
 
+async def test_the_examples_can_be_asked_beside_the_one_in_service(served: Served, make: Make) -> None:
+    await served.note(make())
+    found = await served.explained(kinds_model="examples")
+    assert (found.routing.kind, found.routing.kinds_model) == ("pouring", "")
+
+
 async def test_new_kinds_are_recognised_by_their_examples_at_once(served: Served, make: Make) -> None:
     await served.note(make())
     questions = {kind.name: [*kind.examples] for kind in KINDS}

@@ -70,7 +70,7 @@ class Routing:
         timeout: float = _CALL_TIMEOUT,
     ) -> routes_pb2.ExplainRouteResponse:
         """Which variant would answer a question, or a kind, now; TIER_2 where no tier is named. kinds_model: a trained
-        model, "NAME@VERSION", that recognises the question's kind, in service or not."""
+        model, "NAME@VERSION", that recognises the question's kind, in service or not; "examples": those alone."""
         callee, stub = self._routes()
         request = routes_pb2.ExplainRouteRequest(
             tenant=tenant,

@@ -18,7 +18,7 @@ from headrace_runtime.errors import Conflict, NotFound
 
 from headrace_inference import route_handlers as handlers
 from headrace_inference import route_translate as translate
-from headrace_inference.kinds import OTHER, Recognised
+from headrace_inference.kinds import OTHER, Recognised, Recognises
 from headrace_inference.route_choosing import Arriving, Broken, Router
 from headrace_inference.route_handlers import Making, Variants
 from headrace_inference.route_ports import RouteBooks
@@ -135,11 +135,17 @@ class RouteServicer(RouteServiceServicer):
         """Best first, by the model that is named, or by what is in service; empty where nothing tells kinds."""
         if query.vector is None:
             return []
+        recogniser = self._recogniser(query, table, model)
+        return recogniser.scores(query.vector) if recogniser else []
+
+    def _recogniser(self, query: Arriving, table: Table, model: str) -> Recognises | None:
         if not model:
-            recogniser = self.router.recogniser_for(query, table)
-            return recogniser.scores(query.vector) if recogniser else []
+            return self.router.recogniser_for(query, table)
+        if model == translate.EXAMPLES:
+            learned = self.router.learned_for(query, table)
+            return learned.recogniser if learned else None
         try:
-            return self.router.named_recogniser(model, query, table).scores(query.vector)
+            return self.router.named_recogniser(model, query, table)
         except Broken as error:
             raise Conflict(str(error)) from None
 

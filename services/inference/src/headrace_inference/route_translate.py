@@ -27,6 +27,9 @@ MOST_MODEL_CHARACTERS = 200
 MOST_ARMS = 16
 MOST_WORDS = 500
 
+#: What stands in a trained model's place for the tenant's examples.
+EXAMPLES = "examples"
+
 _NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 
 

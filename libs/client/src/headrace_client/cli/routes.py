@@ -157,7 +157,7 @@ def explain(
             "--kinds-model",
             metavar="NAME@VERSION",
             show_default=False,
-            help="Have this trained model recognise the kind, in service or not.",
+            help='Have this trained model recognise the kind, in service or not; "examples": the tenant\'s examples.',
         ),
     ] = "",
     tenant: TenantOption = "demo",
