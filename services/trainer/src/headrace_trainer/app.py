@@ -34,12 +34,22 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         feedback = await stack.enter_async_context(_neighbour(settings, "feedback"))
         inference = await stack.enter_async_context(_neighbour(settings, "inference"))
         retriever = await stack.enter_async_context(_neighbour(settings, "retriever"))
+        embedder = await stack.enter_async_context(_neighbour(settings, "embedder"))
         neighbours = Neighbours(feedback, inference, retriever)
         ledger, loop = Ledger(database), make_loop()
         async with (
             ledger.relaying(bus),
             open_registry(bus, ledger, loop, settings, neighbours=neighbours) as registry,
-            open_runs(bus, ledger, loop, settings, feedback=feedback, inference=inference, registry=registry) as runs,
+            open_runs(
+                bus,
+                ledger,
+                loop,
+                settings,
+                feedback=feedback,
+                inference=inference,
+                embedder=embedder,
+                registry=registry,
+            ) as runs,
         ):
             yield Service(bus, [*runs, *registry.servicers])
 

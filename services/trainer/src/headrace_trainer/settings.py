@@ -23,6 +23,7 @@ class Settings(StatefulSettings):
     retriever: str = Field(
         "", description="The retriever, host:port: it keeps trained embedders' indexes, and switches between them."
     )
+    embedder: str = Field("", description="The embedder, host:port: it makes the vectors that kinds are learned from.")
     work: Path = Field(
         Path(".headrace/training"), description="A folder for checkpoints, one folder a run; deleted when it ends."
     )

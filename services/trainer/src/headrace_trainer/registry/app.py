@@ -25,6 +25,8 @@ from headrace_trainer.registry.erasing import ErasureConsumers
 from headrace_trainer.registry.generators import Bench
 from headrace_trainer.registry.indexes import RemoteIndexes
 from headrace_trainer.registry.judging import Court
+from headrace_trainer.registry.kinds import KindsBench, KindsSwitch
+from headrace_trainer.registry.kinds_neighbours import RemoteRecogniser, RemoteStatedRows
 from headrace_trainer.registry.moves import Moves
 from headrace_trainer.registry.neighbours import RemoteAsking, RemoteQuestions, RemoteRows, RemoteServing
 from headrace_trainer.registry.office import Office
@@ -105,8 +107,19 @@ def _served(moves: Moves, targets: Targets, gate: Gate, rows: RemoteRows) -> Ser
 def _targets(moves: Moves, gate: Gate, neighbours: Neighbours) -> Targets:
     """Who serves what: the one place that knows."""
     return Targets(
-        {Target.GENERATOR: _generators(moves, gate, neighbours), Target.EMBEDDER: _embedders(moves, gate, neighbours)}
+        {
+            Target.GENERATOR: _generators(moves, gate, neighbours),
+            Target.EMBEDDER: _embedders(moves, gate, neighbours),
+            Target.KINDS: _kinds(moves, gate, neighbours),
+        }
     )
+
+
+def _kinds(moves: Moves, gate: Gate, neighbours: Neighbours) -> Handling:
+    recogniser = RemoteRecogniser(neighbours.inference)
+    clock = asyncio.get_running_loop().time
+    bench = KindsBench(moves, recogniser, RemoteStatedRows(neighbours.feedback), gate, asyncio.sleep, clock)
+    return Handling(bench, Switching(moves, KindsSwitch(moves, recogniser)))
 
 
 def _embedders(moves: Moves, gate: Gate, neighbours: Neighbours) -> Handling:

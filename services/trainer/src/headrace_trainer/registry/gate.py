@@ -9,6 +9,7 @@ from datetime import datetime
 
 from headrace_trainer.registry.models import GateLine, GateReport, Losses
 from headrace_trainer.registry.rules import (
+    CalibrationRule,
     GainRule,
     Gate,
     JudgeRule,
@@ -80,6 +81,17 @@ class SearchFindings:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class KindsFindings:
+    """Everything that was measured of what recognises kinds: the lines of the champion against the candidate, and the
+    calibration errors of both over so many questions; see recognising.py."""
+
+    lines: Sequence[Line] = ()
+    error: float = 0.0
+    champion_error: float = 0.0
+    asked: int = 0
+
+
 def lines_of(gate: Gate, found: Findings) -> tuple[GateLine, ...]:
     """What the rules for generators say of what was measured, line by line."""
     return tuple(_lines(gate, found))
@@ -95,6 +107,16 @@ def lines_of_search(gate: Gate, found: SearchFindings) -> tuple[GateLine, ...]:
     lines.append(_size(rules.size, found.bytes))
     if found.must_pass is not None:
         lines.append(_must_pass(rules.must_pass, found.must_pass))
+    return tuple(lines)
+
+
+def lines_of_kinds(gate: Gate, found: KindsFindings) -> tuple[GateLine, ...]:
+    """What the rules for what recognises kinds say of what was measured, line by line."""
+    rules = gate.rules.kinds
+    lines = [_gain(rules.gain, found.lines)]
+    for name, share in rules.shares.items():
+        lines += _share(name, share, found.lines)
+    lines.append(_calibration(rules.calibration, found))
     return tuple(lines)
 
 
@@ -201,6 +223,19 @@ def _gain(rule: GainRule, lines: Sequence[Line]) -> GateLine:
         f" that it is better is {100 * likely:.0f} %, and {100 * rule.sure:.0f} % are asked for."
     )
     return GateLine("gain", "", line.b, line.a, line.low, line.high, rule.sure, likely >= rule.sure, words)
+
+
+def _calibration(rule: CalibrationRule, found: KindsFindings) -> GateLine:
+    limit = found.champion_error + rule.rises_by
+    if found.asked < rule.least_pairs:
+        words = f"{_capital(rule.says)}: fewer than {rule.least_pairs} questions; the rule does not hold by silence."
+        return GateLine("calibration", "", found.error, found.champion_error, 0.0, 0.0, limit, False, words)
+    words = (
+        f"{_capital(rule.says)}: {_points(found.error)} over {found.asked} questions, {_points(found.champion_error)}"
+        f" for the champion; {_points(rule.rises_by)} more are allowed."
+    )
+    held = found.error <= limit + 1e-9
+    return GateLine("calibration", "", found.error, found.champion_error, 0.0, 0.0, limit, held, words)
 
 
 def loss_line(name: str, rule: LossRule, losses: Losses) -> GateLine:

@@ -57,7 +57,8 @@ def lines_of(ranked: Sequence[Ranked]) -> list[Line]:
 def _lines(kind: str, ranked: Sequence[Ranked]) -> Iterator[Line]:
     for measure in (RECIPROCAL_RANK, *RECALLS):
         a, b = ([_value(measure, place) for place in places] for places in _places(ranked))
-        interval = _interval([y - x for x, y in zip(a, b, strict=True)], [one.group for one in ranked])
+        differences = [y - x for x, y in zip(a, b, strict=True)]
+        interval = interval_of(differences, [one.group for one in ranked], span=_SPAN)
         if interval is not None:
             yield Line(
                 kind=kind,
@@ -81,14 +82,15 @@ def _value(measure: str, place: int) -> float:
     return float(0 < place <= RECALLS[measure])
 
 
-def _interval(differences: Sequence[float], groups: Sequence[str]) -> Interval | None:
-    """By groups; where they are too few to be resampled, as if each question stood alone."""
+def interval_of(differences: Sequence[float], groups: Sequence[str], *, span: float) -> Interval | None:
+    """The 95 % interval of their mean, by groups; where they are too few to be resampled, as if each question stood
+    alone; None where even that tells nothing. span: how far apart two differences may lie at most."""
     named = [group or f"alone {place}" for place, group in enumerate(groups)]
     try:
-        return contrast_of_grouped_pairs(Grouped.of(differences, named, span=_SPAN), seed=_SEED).interval(0.95)
+        return contrast_of_grouped_pairs(Grouped.of(differences, named, span=span), seed=_SEED).interval(0.95)
     except TooFew:
         pass
     try:
-        return contrast_of_pairs(Moments.of(differences, span=_SPAN)).interval(0.95)
+        return contrast_of_pairs(Moments.of(differences, span=span)).interval(0.95)
     except TooFew:
         return None

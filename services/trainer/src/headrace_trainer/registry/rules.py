@@ -106,6 +106,22 @@ class EmbedderRules(Strict):
     must_pass: MustPassRule
 
 
+class CalibrationRule(Strict):
+    """How far confidence and share of right answers may differ, beside the champion's."""
+
+    rises_by: float = Field(ge=0, le=1)
+    least_pairs: int = Field(20, ge=1)
+    says: str
+
+
+class KindsRules(Strict):
+    """What decides of what recognises kinds."""
+
+    gain: GainRule
+    shares: Mapping[str, ShareRule]
+    calibration: CalibrationRule
+
+
 class GateRules(Strict):
     """The file. See gate.yaml, which tells what each means. Its first part is of generators."""
 
@@ -116,6 +132,7 @@ class GateRules(Strict):
     judges: JudgeRule
     must_pass: MustPassRule
     embedder: EmbedderRules
+    kinds: KindsRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ in one place, app.py.
     target      judged by                                   comes into service
     generator   generators.py: answers to held-out rows      canaries.py: a share of the routes first
     embedder    embedders.py: ranks of supporting passages   switching.py: all at once, by the tenant's index
+    kinds       kinds.py: kinds that people stated           switching.py: all at once, at the registry's own word
 """
 
 from __future__ import annotations

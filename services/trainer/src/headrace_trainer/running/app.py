@@ -17,6 +17,8 @@ from headrace_stream import Bus, Ledger, Unit
 
 from headrace_trainer.running.conducting import Conductor, Limits, Parts
 from headrace_trainer.running.consumers import RunConsumers
+from headrace_trainer.running.kinds import Kinds, Vectors
+from headrace_trainer.running.kinds_neighbours import RemoteKinds
 from headrace_trainer.running.lines import Conversations, Pairs, Rendering
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.loop_servicer import LoopDesk, LoopServicer
@@ -45,11 +47,13 @@ async def open_runs(
     *,
     feedback: grpc.aio.Channel,
     inference: grpc.aio.Channel,
+    embedder: grpc.aio.Channel,
     registry: Registry,
     limits: Limits | None = None,
 ) -> AsyncIterator[Sequence[Servicer]]:
     """Subscribes to what starts and stops runs, and conducts them while the context is open."""
-    datasets, worker = RemoteDatasets(feedback), ProcessWorker(_premises(settings), _renderings(settings))
+    datasets = RemoteDatasets(feedback)
+    worker = ProcessWorker(_premises(settings), _renderings(settings, RemoteKinds(inference, embedder)))
     parts = Parts(
         ledger=ledger,
         books_on=_books_on,
@@ -89,8 +93,12 @@ def _premises(settings: Settings) -> Premises:
     )
 
 
-def _renderings(settings: Settings) -> Mapping[Target, Rendering]:
-    return {Target.GENERATOR: Conversations(Tokenizers(settings.cache)), Target.EMBEDDER: Pairs()}
+def _renderings(settings: Settings, kinds: Kinds) -> Mapping[Target, Rendering]:
+    return {
+        Target.GENERATOR: Conversations(Tokenizers(settings.cache)),
+        Target.EMBEDDER: Pairs(),
+        Target.KINDS: Vectors(kinds),
+    }
 
 
 def _books_on(unit: Unit) -> PostgresBooks:

@@ -97,7 +97,8 @@ class RemoteDatasets:
             with _failures("the feedback logger"):
                 async for response in self._stub.ReadDataset(request, timeout=BUILD_SECONDS):
                     for row in response.rows:
-                        if not row.unanswerable:  # that the sources don't say is inference's to find, not the model's
+                        # That the sources don't say is inference's to find, not the model's. A kind it has anyway.
+                        if run.target is Target.KINDS or not row.unanswerable:
                             yield _row(row)
         except (_Refused, Conflict, NotFound):
             raise await self._why(run) from None
@@ -159,6 +160,10 @@ def _query(run: Run) -> DatasetQuery:
     if run.target is not Target.GENERATOR:
         query.ClearField("document_sources")
         query.ClearField("documents_only")
+    if run.target is Target.KINDS:
+        query.kind_stated_only = True  # how the question was answered says nothing of its kind
+        for field in ("approved_only", "corrected_only", "scores"):
+            query.ClearField(field)
     return query
 
 
@@ -189,6 +194,7 @@ def _row(row: DatasetRow) -> Row:
         kind=row.kind,
         held_out=row.split == SPLIT_TEST,
         corrected=row.corrected,
+        kind_stated=row.kind_stated,
     )
 
 

@@ -246,6 +246,7 @@ class Row:
     kind: str
     held_out: bool
     corrected: bool = False
+    kind_stated: bool = False
 
     def __repr__(self) -> str:
         return "<row>"

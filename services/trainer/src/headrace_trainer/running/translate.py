@@ -121,6 +121,11 @@ def _check_small(message: service_pb2.StartTrainingRequest) -> Iterator[Violatio
         yield Violation("recipe.method", "unsupported", "Only generators can be trained in several ways: leave it out.")
     if message.query.document_sources or message.query.documents_only:
         yield Violation("query.document_sources", "unsupported", "Only generators learn from documents.")
+    if message.target == training_pb2.TARGET_KINDS and (message.query.approved_only or message.query.corrected_only):
+        words = "Kinds are learned from questions, however they were answered: leave it out."
+        yield Violation("query.approved_only", "unsupported", words)
+    if message.target == training_pb2.TARGET_KINDS and message.base:
+        yield Violation("base", "unsupported", "What recognises kinds has no base: leave it out.")
 
 
 def _check_plan(message: Any, *, method: int, prefix: str = "") -> Iterator[Violation]:
