@@ -75,6 +75,9 @@ def thumb(tenant: str, score: int = 1, **changes: Any) -> FeedbackRecorded:
         "kind": "JUDGEMENT_KIND_THUMB",
         "score": score,
         "tier": "TIER_1",
+        "joined": True,
+        "product": "docs-search",
+        "queryKind": "how-to",
         "recordedAt": changes.pop("at", START).isoformat(),
     }
     return json_format.ParseDict(whole | changes, FeedbackRecorded())

@@ -104,10 +104,10 @@ async def test_a_vector_that_says_nothing_is_left_out(keys: TenantKeys, message:
 async def test_a_thumb_points_up_or_down(keys: TenantKeys, score: int, is_up: bool) -> None:
     seen = read_feedback(thumb("demo", score), keys, now=NOW)
     assert seen is not None
-    assert (seen.observation.thumb_up, seen.cell) == (is_up, Cell())
+    assert (seen.observation.thumb_up, seen.cell) == (is_up, Cell("docs-search", "how-to"))
 
 
-@pytest.mark.parametrize("changes", [{"kind": "JUDGEMENT_KIND_COMMENT"}, {"replaces": True}])
+@pytest.mark.parametrize("changes", [{"kind": "JUDGEMENT_KIND_COMMENT"}, {"replaces": True}, {"joined": False}])
 async def test_other_judgements_are_left_out(keys: TenantKeys, changes: dict[str, Any]) -> None:
     assert read_feedback(thumb("demo", **changes), keys, now=NOW) is None
 

@@ -16,7 +16,7 @@ QUERY = UUID("0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10")
 
 def known(trace_id: str, traceparent: str) -> Known:
     """An interaction of TIER_1."""
-    return Known(QUERY, trace_id, Tier.TIER_1, traceparent, "docs-search", Owner.subject("demo", "user-7"))
+    return Known(QUERY, trace_id, Tier.TIER_1, traceparent, "docs-search", "how-to", Owner.subject("demo", "user-7"))
 
 
 def linked(interaction: Known | None) -> ReadableSpan:

@@ -114,7 +114,7 @@ def test_a_time_that_no_calendar_has_is_refused() -> None:
 
 def test_the_event_has_everything_but_the_words() -> None:
     read = read_feedback(feedback("demo", traceId=TRACE.upper(), comment=SECRET), now=NOW)
-    event = to_recorded(read)
+    event = to_recorded(read, None)
     assert SECRET not in str(event)
     assert SECRET not in repr(read)
     assert (event.kind, int(event.tier), event.query_id, event.trace_id) == (
@@ -123,10 +123,12 @@ def test_the_event_has_everything_but_the_words() -> None:
         "",
         TRACE,
     )
-    joined = to_recorded(
-        read.joined_to(Known(UUID(QUERY), TRACE, Tier.PUBLIC, "", "docs-search", Owner.subject("demo", "user-7")), NOW)
-    )
+    assert (event.joined, event.product, event.query_kind) == (False, "", "")
+    owner = Owner.subject("demo", "user-7")
+    known = Known(UUID(QUERY), TRACE, Tier.PUBLIC, "", "docs-search", "how-to", owner)
+    joined = to_recorded(read.joined_to(known, NOW), known)
     assert (int(joined.tier), joined.query_id) == (Tier.PUBLIC, QUERY)
+    assert (joined.joined, joined.product, joined.query_kind) == (True, "docs-search", "how-to")
 
 
 def test_words_are_no_part_of_what_is_kept_beside_them() -> None:
@@ -145,10 +147,10 @@ def test_words_are_no_part_of_what_is_kept_beside_them() -> None:
 def test_an_event_says_which_citation_or_act_and_whether_it_replaces_one() -> None:
     citation = read_feedback(feedback(queryId=QUERY, citation={"number": 3, "thumb": "THUMB_UP"}), now=NOW)
     act = read_feedback(feedback(queryId=QUERY, act="ACT_OPENED_SOURCE"), now=NOW)
-    assert (to_recorded(citation).citation, to_recorded(citation).act) == (3, Act.ACT_UNSPECIFIED)
-    assert (to_recorded(act).citation, to_recorded(act).act) == (0, Act.ACT_OPENED_SOURCE)
-    assert to_recorded(act, replaces=True).replaces
-    assert not to_recorded(act).replaces
+    assert (to_recorded(citation, None).citation, to_recorded(citation, None).act) == (3, Act.ACT_UNSPECIFIED)
+    assert (to_recorded(act, None).citation, to_recorded(act, None).act) == (0, Act.ACT_OPENED_SOURCE)
+    assert to_recorded(act, None, replaces=True).replaces
+    assert not to_recorded(act, None).replaces
 
 
 def test_how_an_answer_was_routed_is_read_and_what_says_nothing_is_other() -> None:

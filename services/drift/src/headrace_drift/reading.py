@@ -69,14 +69,14 @@ def read_vector(message: QueryEmbedded, keys: TenantKeys, opener: Opener, *, now
 
 
 def read_feedback(message: FeedbackRecorded, keys: TenantKeys, *, now: datetime) -> Seen | None:
-    """feedback.recorded: a thumb. Which product and kind it is about, the event does not say."""
-    if message.kind != JUDGEMENT_KIND_THUMB or message.replaces:
+    """feedback.recorded: a thumb, once its answer is known; one that came before it is told once more then."""
+    if message.kind != JUDGEMENT_KIND_THUMB or message.replaces or not message.joined:
         return None
-    name = message.query_id or message.trace_id or message.feedback_id
+    name = message.query_id
     observation = Observation(
         name, keys.reader.hashing.conversation(name), Tier.of(message.tier), thumb_up=message.score > 0
     )
-    return Seen(message.tenant, Cell(), _time(message.recorded_at, now), observation)
+    return Seen(message.tenant, Cell(message.product, message.query_kind), _time(message.recorded_at, now), observation)
 
 
 def read_scores(message: AnswerEvaluated, keys: TenantKeys, *, now: datetime) -> Seen | None:

@@ -12,6 +12,7 @@ from headrace_stream import Delivery, Event, Ledger, Unit
 
 from headrace_feedback.feedback import Feedback
 from headrace_feedback.handlers import Door, log_interaction, record_feedback, take_in
+from headrace_feedback.interaction import Known
 from headrace_feedback.links import link_to_answer
 from headrace_feedback.ports import Evaluations, Log, NoEvaluations, NoSampler, NoTombstones, Sampler, Tombstones
 from headrace_feedback.translate import read_answer, read_feedback, read_words, to_recorded
@@ -51,7 +52,8 @@ class Consumers:
                 await self._evaluations.on_answer(unit, interaction)
                 for feedback in joined:
                     await self._sampler.on_judgement(unit, feedback, now=delivery.received_at)
-                unit.emit(*(_recorded(delivery, feedback, ordinal=n) for n, feedback in enumerate(joined)))
+                known = Known.of(interaction)
+                unit.emit(*(_recorded(delivery, feedback, known, ordinal=n) for n, feedback in enumerate(joined)))
         return ()
 
     async def on_feedback(self, delivery: Delivery[FeedbackSubmitted]) -> Sequence[Event[Any]]:
@@ -66,14 +68,15 @@ class Consumers:
                 link_to_answer(recording.interaction)
                 if recording.is_new:
                     await self._sampler.on_judgement(unit, recording.feedback, now=delivery.received_at)
-                    unit.emit(_recorded(delivery, recording.feedback, replaces=recording.replaces))
+                    known = recording.interaction
+                    unit.emit(_recorded(delivery, recording.feedback, known, replaces=recording.replaces))
         return ()
 
 
 def _recorded(
-    delivery: Delivery[Any], feedback: Feedback, *, ordinal: int = 0, replaces: bool = False
+    delivery: Delivery[Any], feedback: Feedback, known: Known | None, *, ordinal: int = 0, replaces: bool = False
 ) -> Event[FeedbackRecorded]:
-    message = to_recorded(feedback, replaces=replaces)
+    message = to_recorded(feedback, known, replaces=replaces)
     return delivery.follow(
         topics.FEEDBACK_RECORDED,
         message,

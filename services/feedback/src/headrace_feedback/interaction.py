@@ -110,6 +110,7 @@ class Known:
     tier: Tier
     traceparent: str
     product: str
+    kind: str
     owner: Owner
 
     @classmethod
@@ -121,6 +122,7 @@ class Known:
             interaction.tier,
             interaction.traceparent,
             interaction.product,
+            interaction.routed.kind,
             owner_of_interaction(interaction.tenant, interaction.subject, interaction.accepted_at),
         )
 

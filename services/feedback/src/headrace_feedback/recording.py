@@ -13,7 +13,7 @@ from headrace_feedback.translate import to_recorded
 
 def recorded_event(recording: Recording) -> Event[FeedbackRecorded]:
     """Makes it."""
-    message = to_recorded(recording.feedback, replaces=recording.replaces)
+    message = to_recorded(recording.feedback, recording.interaction, replaces=recording.replaces)
     return Event(
         topic=topics.FEEDBACK_RECORDED,
         message=message,

@@ -26,7 +26,7 @@ from headrace_privacy.policy import Purpose
 from headrace_runtime.errors import Rejected, Violation
 
 from headrace_feedback.feedback import Feedback, Kind, Reference
-from headrace_feedback.interaction import OTHER_KIND, ChunkUse, Interaction, Outline, Routed, Usage, Versioned
+from headrace_feedback.interaction import OTHER_KIND, ChunkUse, Interaction, Known, Outline, Routed, Usage, Versioned
 from headrace_feedback.uses import Reason, Span, Wish
 
 TENANT = re.compile(r"[a-z0-9_-]{1,64}")
@@ -236,8 +236,8 @@ def _detail(message: FeedbackSubmitted) -> str:
             return ""
 
 
-def to_recorded(feedback: Feedback, *, replaces: bool = False) -> FeedbackRecorded:
-    """Makes the event: everything but the words."""
+def to_recorded(feedback: Feedback, interaction: Known | None, *, replaces: bool = False) -> FeedbackRecorded:
+    """Makes the event: everything but the words. interaction: what it judges; None while that is unknown."""
     recorded_at = Timestamp()
     recorded_at.FromDatetime(feedback.joined_at or feedback.recorded_at)
     return FeedbackRecorded(
@@ -252,6 +252,9 @@ def to_recorded(feedback: Feedback, *, replaces: bool = False) -> FeedbackRecord
         citation=int(feedback.detail) if feedback.kind == "citation" else 0,
         act=_ACT_NAMES[feedback.detail] if feedback.kind == "act" else Act.ACT_UNSPECIFIED,
         replaces=replaces,
+        joined=interaction is not None,
+        product=interaction.product if interaction else "",
+        query_kind=interaction.kind if interaction else "",
     )
 
 

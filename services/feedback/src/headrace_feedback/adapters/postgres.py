@@ -62,7 +62,7 @@ _HAS_EARLIER = """
     )
 """
 _FIND = """
-    SELECT query_id, trace_id, tier, traceparent, product, tenant, subject, accepted_at FROM interactions
+    SELECT query_id, trace_id, tier, traceparent, product, kind, tenant, subject, accepted_at FROM interactions
 """
 _FIND_BY_QUERY = f"{_FIND} WHERE tenant = $1 AND query_id = $2"
 _FIND_BY_TRACE = f"{_FIND} WHERE tenant = $1 AND trace_id = $2 AND trace_id <> ''"
@@ -314,7 +314,8 @@ def _feedback_row(feedback: Feedback) -> tuple[object, ...]:
 
 def _known(row: asyncpg.Record) -> Known:
     owner = owner_of_interaction(row["tenant"], row["subject"], row["accepted_at"])
-    return Known(row["query_id"], row["trace_id"], Tier(row["tier"]), row["traceparent"], row["product"], owner)
+    tier = Tier(row["tier"])
+    return Known(row["query_id"], row["trace_id"], tier, row["traceparent"], row["product"], row["kind"], owner)
 
 
 def _outline(row: asyncpg.Record) -> Outline:
