@@ -312,12 +312,18 @@ class Client(
         top_k: int = 0,
         sources: Sequence[str] = (),
         max_tier: Tier.ValueType = TIER_UNSPECIFIED,
+        embedder: str = "",
         timeout: float = CALL_TIMEOUT,
     ) -> SearchResponse:
-        """The passages nearest to a text by meaning and by words, best first."""
+        """The passages nearest to a text by meaning and by words, best first.
+
+        embedder: by whose vectors, "NAME@VERSION" or "house", for trials; by what is live where it is empty.
+        """
         callee = self._channels.callee(*_RETRIEVAL)
         stub = RetrievalServiceStub(callee.channel)
-        request = SearchRequest(tenant=tenant, text=text, top_k=top_k, sources=sources, max_tier=max_tier)
+        request = SearchRequest(
+            tenant=tenant, text=text, top_k=top_k, sources=sources, max_tier=max_tier, embedder=embedder
+        )
         return await callee.unary(stub.Search, request, name="Search", timeout=timeout)
 
     async def generate(

@@ -84,7 +84,7 @@ class GainRule(Strict):
     """A measure that must be as likely as `sure` to be better than the champion's."""
 
     measure: str
-    sure: float = Field(0.8, ge=0.5, lt=1)
+    sure: float = Field(0.8, ge=0, lt=1)
     least_pairs: int = Field(20, ge=1)
     says: str
 

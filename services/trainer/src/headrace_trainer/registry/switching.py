@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from headrace_runtime.errors import Conflict
+from headrace_runtime.errors import Conflict, NotFound
 from headrace_telemetry.tracing import extract, span
 
 from headrace_trainer.registry import shelf as shelves
@@ -88,7 +88,7 @@ class Switching:
         to = found.model if found else HOUSE
         try:
             await self._switch(model, to, instead_of=model.model)
-        except Conflict:
+        except (Conflict, NotFound):
             if to == HOUSE or not model.answers:
                 raise
             to = HOUSE
