@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,11 @@ async def test_the_codes_hold_for_a_process(headrace: Any, free_address: Callabl
     await failed.communicate()
     await wrong.communicate()
     assert (failed.returncode, wrong.returncode) == (1, 2)
+
+
+async def test_it_says_its_version() -> None:
+    said = await headrace_command("--version")
+    assert (said.code, said.out.split()) == (0, ["headrace", version("headrace-client")])
 
 
 async def test_a_text_that_is_not_utf8_is_used_wrongly() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,7 +16,7 @@ from headrace_client.cli.approvals import approvals
 from headrace_client.cli.ask import ask
 from headrace_client.cli.audit import audit
 from headrace_client.cli.bench import bench
-from headrace_client.cli.console import notice
+from headrace_client.cli.console import notice, say
 from headrace_client.cli.datasets import datasets
 from headrace_client.cli.dlq import dlq
 from headrace_client.cli.documents import documents
@@ -114,6 +114,7 @@ def build_app() -> typer.Typer:
         help="Questions to grounded, cited answers, over a stream of events.\n\n"
         "Leaves with 0 when done, 1 when it failed, 2 when used wrongly, 3 when the policy forbids it.",
     )
+    app.callback()(_whole)
     app.command()(ask)
     app.command()(publish)
     app.add_typer(documents, name="documents")
@@ -147,6 +148,21 @@ def build_app() -> typer.Typer:
     app.command("reconcile")(reconcile_command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
     return app
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"headrace {version('headrace-client')}")
+        raise typer.Exit
+
+
+def _whole(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    del version
 
 
 def load_verbs(app: typer.Typer, found: Iterable[EntryPoint]) -> None:
