@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from headrace.training.v1.models_pb2 import ModelChange
 from headrace_privacy import Tier
 from headrace_runtime.errors import Conflict, NotFound
-from headrace_trainer.registry import embedders
+from headrace_trainer.registry import embedders, kinds
 from headrace_trainer.registry.canaries import Canaries
 from headrace_trainer.registry.conducting import Conductor
 from headrace_trainer.registry.embedders import SearchBench
@@ -21,6 +21,7 @@ from headrace_trainer.registry.evidence import Answer, Side
 from headrace_trainer.registry.gate import Line
 from headrace_trainer.registry.generators import Bench, Patience
 from headrace_trainer.registry.judging import Court
+from headrace_trainer.registry.kinds import EXAMPLES, Asked, KindsBench, KindsSwitch, Told
 from headrace_trainer.registry.models import Model, Route, Variant
 from headrace_trainer.registry.moves import Moves
 from headrace_trainer.registry.office import Office
@@ -252,6 +253,52 @@ class FakeQuestions:
 
 
 @dataclass
+class FakeRecogniser:
+    """See kinds.Recogniser. sure: how likely each says the kind is that a question begins with; of the rest "other" has
+    all. in_service: what it heard of. states: where a model is not "up"."""
+
+    in_service: Callable[[], str] = lambda: HOUSE
+    sure: dict[str, float] = field(default_factory=lambda: {HOUSE: 0.55})
+    states: dict[str, Loaded] = field(default_factory=dict)
+    defined: frozenset[str] = frozenset({"how-to", "why", "other"})
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    refuse: Exception | None = None
+
+    async def loaded(self, model: Model) -> Loaded:
+        return self.states.get(model.model, Loaded("up"))
+
+    async def kinds(self, tenant: str) -> frozenset[str]:
+        del tenant
+        return self.defined
+
+    async def recognise(self, tenant: str, question: str, *, by: str) -> Told:
+        del tenant
+        if self.refuse:
+            raise self.refuse
+        who = HOUSE if by == EXAMPLES else by or self.in_service()
+        self.asked.append((by, question))
+        kind, _, number = question.partition(" ")
+        sure = self.sure.get(who, 0.9) - int(number) % 5 / 100
+        return Told(who, {kind: sure, "other": 1 - sure})
+
+
+@dataclass
+class FakeStated:
+    """See kinds.StatedRows."""
+
+    count: int = 40
+    kinds: tuple[str, ...] = ("how-to", "why")
+    refuse: Exception | None = None
+
+    async def held_out(self, tenant: str, dataset_id: str, *, most: int) -> Sequence[Asked]:
+        del tenant, dataset_id
+        if self.refuse:
+            raise self.refuse
+        some = [self.kinds[n % len(self.kinds)] for n in range(min(self.count, most))]
+        return [Asked(kind, f"g{n}", f"{kind} {n}") for n, kind in enumerate(some)]
+
+
+@dataclass
 class FakeLoop:
     """See running.ports.Loop."""
 
@@ -325,6 +372,7 @@ class House:
         self.clock, self.serving, self.asking, self.loop = Clock(), FakeServing(), FakeAsking(), FakeLoop()
         self.weights, self.rows, self.ledger = FakeWeights(), FakeRows(), ledger
         self.indexes, self.questions = FakeIndexes(), FakeQuestions()
+        self.recogniser, self.stated = FakeRecogniser(self.heard), FakeStated()
         self.shelf = Shelf(ledger, books_on, self.clock)
         self.bench = Bench(
             shelf=self.shelf,
@@ -346,6 +394,7 @@ class House:
             {
                 Target.GENERATOR: Handling(self.bench, Canaries(moves, self.serving)),
                 Target.EMBEDDER: Handling(self._search_bench(moves), Switching(moves, self.indexes)),
+                Target.KINDS: Handling(self._kinds_bench(moves), Switching(moves, KindsSwitch(moves, self.recogniser))),
             }
         )
         self.conductor = Conductor(moves, targets, self.weights, new_id=uuid4)
@@ -362,6 +411,23 @@ class House:
             self.clock.seconds,
             embedders.Patience(look=1.0),
         )
+
+    def _kinds_bench(self, moves: Moves) -> KindsBench:
+        patience = kinds.Patience(look=1.0)
+        clock = self.clock
+        return KindsBench(
+            moves, self.recogniser, self.stated, self.bench.gate, clock.sleep, clock.seconds, patience=patience
+        )
+
+    def heard(self) -> str:
+        """What recognises kinds after all that was said: the last that was promoted, and has not gone since."""
+        promoted: list[str] = []
+        for change, name, _ in (told for told in self.told() if "-kinds@" in told[1]):
+            if change == "PROMOTED":
+                promoted.append(name)
+            elif change in ("ROLLED_BACK", "RETIRED", "DELETED") and promoted[-1:] == [name]:
+                promoted.clear()
+        return promoted[-1] if promoted else HOUSE
 
     async def _look_after(self, seconds: float) -> None:
         await self.settle()

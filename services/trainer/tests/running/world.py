@@ -186,6 +186,7 @@ async def open_world(schema: testing.Database, kafka: str, work: Path, **setting
             "FEEDBACK": f"127.0.0.1:{neighbour.port}",
             "INFERENCE": f"127.0.0.1:{neighbour.port}",
             "RETRIEVER": f"127.0.0.1:{neighbour.port}",
+            "EMBEDDER": f"127.0.0.1:{neighbour.port}",
             "WORK": str(work),
             "MODELS": str(work / "models"),
             **{name.upper(): str(value) for name, value in told.items()},
