@@ -131,4 +131,5 @@ async def _report_readiness(
             log.info("ready" if is_ready else "not ready")
         was_ready = is_ready
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(until.wait(), READINESS_INTERVAL)
+            async with asyncio.timeout(READINESS_INTERVAL):
+                await until.wait()

@@ -173,7 +173,8 @@ class Ledger:
             while await self._publish_some(connection, publisher):
                 pass
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
 
     async def _publish_some(self, connection: asyncpg.Connection[asyncpg.Record], publisher: RawPublisher) -> bool:
         """Publishes the oldest rows in order and deletes them; a crash in between publishes them again, same ids."""

@@ -78,7 +78,8 @@ class GrantEnds:
             except (Unavailable, asyncpg.PostgresError) as error:
                 log.warning("ends of grants wait", error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
 
 
 def ended_event(row: asyncpg.Record) -> Event[GrantEnded]:

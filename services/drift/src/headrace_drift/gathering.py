@@ -74,7 +74,8 @@ class Gatherer:
             self._wake.clear()
             await self._wake.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._seconds)
+                async with asyncio.timeout(self._seconds):
+                    await self._full.wait()
             self._full.clear()
             await self._round()
 

@@ -105,7 +105,8 @@ class Live:
             if stream.changed is not changed:
                 continue
             try:
-                await asyncio.wait_for(changed.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await changed.wait()
             except TimeoutError:
                 yield None
 

@@ -177,4 +177,5 @@ async def _follow(
         for one in refresh:
             await one()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
+            async with asyncio.timeout(LOOK_SECONDS):
+                await changed.wait()

@@ -161,7 +161,8 @@ class Worker:
     async def _rest(self, seconds: float) -> None:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     def _slow_down(self, down: Unavailable | Overloaded) -> None:
         self._wait = min(self._parts.limits.longest_wait, 2 * self._wait or 1.0)

@@ -167,7 +167,8 @@ class Conductor:
     async def _rest(self, seconds: float) -> None:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def take(self) -> Turn | None:
         """Takes a run that nobody conducts. Raises Unavailable."""

@@ -62,7 +62,8 @@ class Conductor:
                 log.warning("models wait", dependency=failure.dependency)
             awake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(awake.wait(), IDLE_SECONDS)
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await awake.wait()
 
     async def step(self, holder: UUID) -> bool:
         """Visits the model that is due; False when none is. Raises Unavailable where the books cannot be reached."""

@@ -139,7 +139,8 @@ class Conductor:
                 log.warning("runs wait", reason=str(down))
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._parts.limits.look)
+                async with asyncio.timeout(self._parts.limits.look):
+                    await self._wake.wait()
 
     async def _keep_house_for_ever(self) -> None:
         swept = -self._parts.limits.sweep
