@@ -71,7 +71,7 @@ class FakeRoutes(RouteServiceServicer):
         passed = PassedOver(variant=Versioned(name="shorter", version="2"), reason="failed")
         routing = Routing(
             kind="how-to", confidence=0.93, route="how-to", route_version=3, reason="fallback", backend="local",
-            passed_over=[passed],
+            passed_over=[passed], kinds_model=request.kinds_model,
         )  # fmt: skip
         scores = [
             routes_pb2.KindScore(kind="how-to", confidence=0.93),
@@ -213,6 +213,13 @@ async def test_an_explanation_says_who_and_why_and_why_not(inference: Served) ->
     assert (inference.fake.asked[0].text, inference.fake.asked[0].tier) == ("How do I?", 1)
     ran = await headrace_command("routes", "explain", "--kind", "how-to", "--json", where=inference.where)
     assert ran.json[0]["passed_over"] == [{"variant": {"name": "shorter", "version": "2"}, "reason": "failed"}]
+
+
+async def test_an_explanation_may_be_by_a_trained_model_and_says_so(inference: Served) -> None:
+    words = ("routes", "explain", "How do I?", "--kinds-model", "acme-kinds@aa")
+    ran = await headrace_command(*words, where=inference.where)
+    assert inference.fake.asked[-1].kinds_model == "acme-kinds@aa"
+    assert "(93 % sure, by acme-kinds@aa)" in ran.out
 
 
 async def test_kinds_are_put_from_a_file_and_badly_told_ones_are_warned_of(inference: Served, tmp_path: Path) -> None:
