@@ -21,12 +21,14 @@ from headrace.privacy.v1.erasure_pb2 import (
 from headrace_database import Database
 from headrace_privacy import Erased, Tier, Vault
 from headrace_privacy.memory import MemoryKeyring
-from headrace_retriever.erasing import CHUNKS, DOCUMENTS, IndexHoldings
+from headrace_retriever.erasing import CHUNKS, DOCUMENTS, OWN_VECTORS, IndexHoldings
 from headrace_retriever.testing import document, put, towards, write
 from headrace_retriever.tombstones import keep_out_document
 from headrace_stream import Ledger
 from headrace_stream.erasing import Eraser
 from headrace_stream.memory import delivered
+
+from services.retriever.tests.generations import FIRST, SECOND, Home
 
 pytestmark = pytest.mark.real
 
@@ -112,6 +114,18 @@ async def test_a_source_goes_whole_with_what_is_still_on_its_way(house: House) -
             await house.arrives("never-seen", accepted_at=late)
     await house.arrives("new", accepted_at=REQUESTED + timedelta(seconds=1))
     await house.arrives("a", source="wiki")
+
+
+async def test_the_vectors_of_every_embedder_go(house: House) -> None:
+    await house.put("a")
+    await house.put("b")
+    own = Home(house.database, house.tenant)
+    for model in (FIRST, SECOND):
+        await own.ready(model)
+    await own.switch(FIRST)
+    removed = await house.erase(document=ErasedDocument(source="docs", document_id="a"))
+    assert removed == {DOCUMENTS: 1, CHUNKS: 2, OWN_VECTORS: 4}
+    assert await own.states() == {FIRST: ("live", 2, 2), SECOND: ("ready", 2, 2)}
 
 
 async def test_of_end_users_it_holds_nothing(house: House) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from headrace_privacy import Text, Tier
 from headrace_retriever import handlers
 from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import Embedder, Found, Lookup, Question, Vector, chunk_id, require_same
-from headrace_retriever.testing import BLINDING, SMALL, document, question, towards
+from headrace_retriever.own import OwnVectors
+from headrace_retriever.ports import Index, TextEmbedder
+from headrace_retriever.testing import BLINDING, SMALL, FakeOwnEmbedder, document, question, towards
 from headrace_runtime.errors import Conflict, Unavailable
 
 
@@ -40,12 +44,23 @@ class DownEmbedder:
         raise Unavailable("embedder")
 
 
+def own() -> OwnVectors:
+    return OwnVectors(FakeOwnEmbedder(), time.monotonic)
+
+
+async def look_up(embedder: TextEmbedder, index: Index) -> Found:
+    generations = cast(Any, None)  # no model is named
+    return await handlers.search(
+        LOOKUP, blinding=BLINDING, embedder=embedder, index=index, own=own(), generations=generations
+    )
+
+
 LOOKUP = Lookup("acme", Text("nonlocal", Tier.TIER_2), ("docs",), Tier.TIER_1, 3)
 
 
 async def test_a_search_embeds_and_asks_as_a_query_does() -> None:
     index = FakeIndex()
-    await handlers.search(LOOKUP, blinding=BLINDING, embedder=FakeEmbedder(), index=index)
+    await look_up(FakeEmbedder(), index)
     (asked,) = index.asked
     assert (asked.tenant, asked.sources, asked.max_tier, asked.top_k) == ("acme", ("docs",), Tier.TIER_1, 3)
     assert np.array_equal(asked.vector, towards(3))
@@ -54,12 +69,13 @@ async def test_a_search_embeds_and_asks_as_a_query_does() -> None:
 
 async def test_a_search_says_that_the_embedder_is_down() -> None:
     with pytest.raises(Unavailable, match="embedder"):
-        await handlers.search(LOOKUP, blinding=BLINDING, embedder=DownEmbedder(), index=FakeIndex())
+        await look_up(DownEmbedder(), FakeIndex())
 
 
 async def test_a_query_is_searched_as_it_is() -> None:
     index, asked = FakeIndex(), question("nonlocal", towards(0))
-    assert (await handlers.retrieve(asked, blinding=BLINDING, index=index)).top_k == asked.top_k
+    found = await handlers.retrieve(asked, blinding=BLINDING, index=index, own=own())
+    assert found.top_k == asked.top_k
     assert index.asked == [asked]
 
 

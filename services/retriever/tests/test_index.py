@@ -356,7 +356,7 @@ async def test_an_emptied_index_takes_another_embedder(schema: testing.Database,
     try:
         await connection.execute(
             "SET ROLE headrace_owner;"
-            "TRUNCATE retriever.chunks, retriever.tallies, retriever.index_identity;"
+            "TRUNCATE retriever.chunks, retriever.trained_vectors, retriever.tallies, retriever.index_identity;"
             "SELECT retriever.make_graphs(3);"
         )
     finally:

@@ -287,6 +287,7 @@ async def test_one_trace_from_the_event_to_the_sql(service: Running, span_export
         "headrace.tenant": service.tenant,
         "headrace.vector_search": "exact",
         "headrace.passages": 1,
+        "headrace.embedder": EMBEDDER.name,
     }
     assert not any("hunter2" in span.to_json() for span in span_exporter.get_finished_spans())
 

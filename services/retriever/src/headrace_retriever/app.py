@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,11 +25,16 @@ from headrace_stream.erasing import Eraser
 from headrace_stream.security import bus_security
 
 from headrace_retriever.adapters.embedder import GrpcEmbedder
+from headrace_retriever.adapters.generations import PostgresGenerations, end_in
 from headrace_retriever.adapters.postgres import PostgresIndex, PostgresShelf
-from headrace_retriever.consumers import DocumentConsumer, QueryConsumer
+from headrace_retriever.consumers import DocumentConsumer, ModelConsumer, QueryConsumer
 from headrace_retriever.erasing import IndexHoldings, subscribe
-from headrace_retriever.servicer import RetrievalServicer
+from headrace_retriever.filling import Filler
+from headrace_retriever.own import OwnVectors
+from headrace_retriever.servicer import Asker, RetrievalServicer, Searching
 from headrace_retriever.settings import Settings
+
+_TRAINER = "service:trainer"
 
 
 @asynccontextmanager
@@ -42,28 +49,29 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     ):
         ledger = Ledger(database)
         index = PostgresIndex(database, tuning=settings.tuning)
+        embedder, generations = GrpcEmbedder(channel), PostgresGenerations(database)
+        own = OwnVectors(embedder, time.monotonic)
+        filler = Filler(generations, embedder, vault, time.monotonic, _now)
         # More at a time than there are connections would only wait for one; queries have the most.
         writers = max(1, settings.connections // 3)
         bus.subscribe(
             topics.QUERY_EMBEDDED,
-            QueryConsumer(index, vault=vault, top_k=settings.top_k, now=_now),
+            QueryConsumer(index, own=own, vault=vault, top_k=settings.top_k, now=_now),
             in_flight=settings.connections - writers,
         )
         bus.subscribe(
             topics.DOCUMENT_EMBEDDED,
-            DocumentConsumer(ledger, vault=vault, shelf=PostgresShelf, now=_now),
+            DocumentConsumer(ledger, vault=vault, shelf=PostgresShelf, own=own, changed=filler.wake, now=_now),
             in_flight=writers,
+        )
+        bus.subscribe(
+            topics.MODEL_CHANGED, ModelConsumer(ledger, end=end_in, changed=filler.wake, now=_now), in_flight=4
         )
         bus.watch(topics.ERASURE_REQUESTED, _forgetting(vault))
         subscribe(bus, Eraser("retriever", ledger, vault, IndexHoldings(database), _now))
-        servicer = RetrievalServicer(
-            embedder=GrpcEmbedder(channel),
-            index=index,
-            passages=index,
-            vault=vault,
-            clearance=lambda: _clearance(policy),
-        )
-        async with ledger.relaying(bus):
+        searching = Searching(embedder, index, own, generations, vault, lambda: _asker(policy))
+        servicer = RetrievalServicer(searching, passages=index, begun=filler.begin, now=_now)
+        async with ledger.relaying(bus), _filling(filler):
             yield Service(
                 bus,
                 [Servicer(add_RetrievalServiceServicer_to_server, servicer, "headrace.retrieval.v1.RetrievalService")],
@@ -79,9 +87,26 @@ def _forgetting(vault: Vault) -> Callable[[ErasureRequested], Awaitable[None]]:
     return forget
 
 
-def _clearance(policy: Policy) -> Tier | None:
-    """Returns up to which tier the caller may be answered. Outside of a call nobody may."""
-    return policy.clearance(current_principal().role)
+@asynccontextmanager
+async def _filling(filler: Filler) -> AsyncIterator[None]:
+    """Fills the tenants' own indexes while the context is open. A bug there ends it, and with it the service."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(filler.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def _asker(policy: Policy) -> Asker:
+    """Returns who calls. Outside of a call nobody does.
+
+    The trainer measures by whose vectors a passage is found: it asks about all tiers, and opens nothing.
+    """
+    role = current_principal().role
+    if role == _TRAINER:
+        return Asker(Tier.TIER_2, chooses=True, reads=False)
+    return Asker(policy.clearance(role), chooses=role != "product", reads=True)
 
 
 def _now() -> datetime:

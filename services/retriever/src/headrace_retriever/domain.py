@@ -68,14 +68,29 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnChunks:
+    """Vectors of a document's chunks, in their order, by the tenant's own embedder, to be stored with them.
+
+    generation: whose; None: whichever is live. Without vectors, whoever fills indexes is to bring them.
+    """
+
+    generation: int | None = None
+    vectors: tuple[Vector, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """A document as the index shall hold it. Without chunks it shall be gone."""
+    """A document as the index shall hold it. Without chunks it shall be gone.
+
+    own: where an embedder of the tenant's own is live, its vectors.
+    """
 
     document: Document
     title: str = field(repr=False)
     tier: Tier
     chunks: tuple[Chunk, ...]
     embedder: Embedder
+    own: OwnChunks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +103,26 @@ class Indexed:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnVector:
+    """A question's vector by a tenant's own embedder, and whose index it is for."""
+
+    generation: int
+    embedder: Embedder
+    vector: Vector = field(repr=False)
+
+
+#: By whose vectors a question is searched: by what is live, which may be the house's; by the house's, whatever is live;
+#: or, for a trial, by those of a generation that need not be live.
+By = Literal["live", "house", "trial"]
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What to find, for whom, and within which limits. No sources: all of the tenant's.
 
-    `max_tier` is what the asker is cleared for: the search runs in the database as the role of that clearance.
+    `max_tier` is what the asker is cleared for: the search runs in the database as the role of that clearance. `vector`
+    is the house's, by which similarity is told whoever searches; `own`, where there is one, is what is searched by.
+    `instead_of`: the generation that is believed to be live and cannot be had, so that the house's answers.
     """
 
     tenant: str
@@ -101,17 +132,35 @@ class Question:
     sources: tuple[str, ...]
     max_tier: Tier
     top_k: int
+    by: By = "live"
+    own: OwnVector | None = None
+    instead_of: int | None = None
+
+    @property
+    def believed_live(self) -> int | None:
+        """The generation that is live, as the asker believes; None for the house's."""
+        return self.own.generation if self.own else self.instead_of
+
+    @property
+    def searched_by(self) -> Embedder:
+        """Whose vectors are searched."""
+        return self.own.embedder if self.own else self.embedder
+
+
+#: What a search names instead of a model to be answered by the house's vectors.
+HOUSE = "house"
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A question whose vector is still to be made."""
+    """A question whose vector is still to be made. model: by whose vectors; HOUSE, or "" for what is live."""
 
     tenant: str
     text: Text
     sources: tuple[str, ...]
     max_tier: Tier
     top_k: int
+    model: str = ""
 
     def with_vector(self, vector: Vector, embedder: Embedder) -> Question:
         """Makes it a question."""
@@ -192,13 +241,14 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages, best first, and how they were found."""
+    """Passages, best first, and how they were found. embedder: by whose vectors; None while nothing is indexed."""
 
     passages: tuple[Passage, ...]
     top_k: int
     candidates: int
     rrf_k: int
     vector_search: VectorSearch
+    embedder: Embedder | None = None
 
 
 def chunk_id(document: Document, ordinal: int) -> UUID:

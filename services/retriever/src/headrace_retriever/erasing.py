@@ -18,8 +18,13 @@ from headrace_retriever.adapters.statements import ADD_TO_TALLY
 
 DOCUMENTS = "retriever.documents"
 CHUNKS = "retriever.chunks"
+OWN_VECTORS = "retriever.trained_vectors"
 
-HOW = {DOCUMENTS: "deleted and vacuumed", CHUNKS: "deleted and vacuumed, vectors and words included"}
+HOW = {
+    DOCUMENTS: "deleted and vacuumed",
+    CHUNKS: "deleted and vacuumed, vectors and words included",
+    OWN_VECTORS: "deleted and vacuumed, those of every embedder",
+}
 
 #: Larger tables are vacuumed in place: rewriting them would keep searches waiting for minutes, and TIER_2 text in what
 #: is left of a page is sealed with a key that is destroyed. In bytes, indexes included.
@@ -50,6 +55,13 @@ class IndexHoldings:
         if meant is None:
             return {}
         condition, values = meant
+        # Before the chunks, with which they would go: so they are counted.
+        own = await connection.execute(
+            f"""DELETE FROM trained_vectors WHERE tenant = $1
+            AND chunk_id IN (SELECT chunk_id FROM chunks WHERE tenant = $1 AND {condition})""",  # noqa: S608 - our own words
+            erasure.tenant,
+            *values,
+        )
         gone = await connection.fetch(
             f"""WITH gone AS (DELETE FROM chunks WHERE tenant = $1 AND {condition} RETURNING source, document_id, tier)
             SELECT source, document_id, tier, count(*) AS chunks FROM gone GROUP BY source, document_id, tier""",  # noqa: S608 - our own words
@@ -64,22 +76,24 @@ class IndexHoldings:
         )
         buried = [(Kind.DOCUMENT, names.document(row["source"], row["document_id"])) for row in documents]
         await bury(connection, erasure.tenant, buried, until=erasure.until)
-        return {DOCUMENTS: len(documents), CHUNKS: sum(row["chunks"] for row in gone)}
+        chunks = sum(row["chunks"] for row in gone)
+        return {DOCUMENTS: len(documents), CHUNKS: chunks, OWN_VECTORS: int(own.rpartition(" ")[2])}
 
     async def clear(self, erasure: Erasure) -> Mapping[str, int]:
         """See Holdings.clear."""
         if meant_by(erasure) is None:
             return {}
         await self.database.rewrite("documents", "tallies", "outbox")
-        if await self._size() <= REWRITTEN_BYTES:
-            await self.database.rewrite("chunks")
-        else:
-            await self.database.vacuum("chunks")
+        for table in ("chunks", "trained_vectors"):
+            if await self._size(table) <= REWRITTEN_BYTES:
+                await self.database.rewrite(table)
+            else:
+                await self.database.vacuum(table)
         return {}
 
-    async def _size(self) -> int:
+    async def _size(self, table: str) -> int:
         async with self.database.transaction() as connection:
-            return int(await connection.fetchval("SELECT pg_total_relation_size('chunks'::regclass)"))
+            return int(await connection.fetchval("SELECT pg_total_relation_size(to_regclass($1::text))", table))
 
     async def left(self, connection: Connection, erasure: Erasure, names: Names) -> Mapping[str, int]:
         """See Holdings.left."""
@@ -88,7 +102,7 @@ class IndexHoldings:
         if meant is None:
             return {}
         condition, values = meant
-        return {
+        left = {
             store: await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE tenant = $1 AND {condition}",  # noqa: S608 - our own words
                 erasure.tenant,
@@ -96,11 +110,19 @@ class IndexHoldings:
             )
             for store, table in ((DOCUMENTS, "documents"), (CHUNKS, "chunks"))
         }
+        return {**left, OWN_VECTORS: await connection.fetchval(_ORPHANS, erasure.tenant)}
 
     async def left_elsewhere(self, erasure: Erasure) -> Mapping[str, int]:
         """See Holdings.left_elsewhere. There is nothing elsewhere."""
         del erasure
         return {}
+
+
+# Whose chunk is gone has nothing to be told by but that it is gone.
+_ORPHANS = """
+SELECT count(*) FROM trained_vectors AS v WHERE v.tenant = $1
+    AND NOT EXISTS (SELECT FROM chunks AS c WHERE c.tenant = v.tenant AND c.chunk_id = v.chunk_id)
+"""
 
 
 async def _take_from_tallies(connection: Connection, tenant: str, gone: Sequence[Any]) -> None:

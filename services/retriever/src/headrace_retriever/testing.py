@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,7 @@ from headrace_retriever.domain import (
     as_vector,
     chunk_id,
 )
+from headrace_retriever.generations import Opened, Trained, Urgency
 from headrace_retriever.ports import Index
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -130,6 +132,37 @@ async def write(database: Database, change: Change) -> Indexed | None:
     """Applies a change in a transaction of its own, as the consumer does in the ledger's."""
     async with database.transaction(tenant=change.document.tenant) as connection:
         return await PostgresShelf(connection).apply(change, blinding=BLINDING, now=NOW)
+
+
+def trained(name: str = "own@0000000000000001", *, tenant: str = "acme") -> Trained:
+    """A tenant's own embedder."""
+    return Trained(tenant, name, f"memory://trained/{name}", {"model.safetensors": "0" * 64})
+
+
+def own_vector_of(model: str, text: str, *, dimensions: int = 4) -> Vector:
+    """The vector of a text by a tenant's own embedder here: made by chance, always the same, and another by each
+    model."""
+    seed = int.from_bytes(hashlib.sha256(f"{model} {text}".encode()).digest()[:8])
+    return as_vector(np.random.default_rng(seed).normal(size=dimensions))
+
+
+@dataclass(slots=True)
+class FakeOwnEmbedder:
+    """Embeds by own_vector_of, and remembers for whom. failure: raised instead, while there is one."""
+
+    dimensions: int = 4
+    failure: Exception | None = None
+    asked: list[tuple[Trained, tuple[str, ...], Urgency]] = field(default_factory=list)
+
+    async def embed_as(
+        self, trained: Trained, texts: Sequence[Opened], *, urgency: Urgency
+    ) -> tuple[Sequence[Vector], Embedder]:
+        """See ports.OwnEmbedder."""
+        self.asked.append((trained, tuple(text.text for text in texts), urgency))
+        if self.failure is not None:
+            raise self.failure
+        vectors = [own_vector_of(trained.model, text.text, dimensions=self.dimensions) for text in texts]
+        return vectors, Embedder(trained.model, self.dimensions, "f" * 16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.document.v1.document_pb2 import Document as WireDocument
 from headrace.document.v1.document_pb2 import DocumentEmbedded, DocumentIndexed, EmbeddedChunk
+from headrace.embedding.v1.service_pb2 import URGENCY_IN_TURN, URGENCY_SOON, EmbedAsRequest, EmbedAsResponse
+from headrace.embedding.v1.service_pb2 import Passage as WirePassage
 from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, ProtectedVector
 from headrace.query.v1.events_pb2 import QueryEmbedded, QueryRetrieved
 from headrace.query.v1.query_pb2 import Hop
-from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, EmbedderIdentity, RetrievalSettings, RetrievedChunk
+from headrace.retrieval.v1 import service_pb2
+from headrace.retrieval.v1.retrieval_pb2 import (
+    ChunkReference,
+    EmbedderIdentity,
+    RetrievalSettings,
+    RetrievedChunk,
+    TrainedEmbedder,
+)
 from headrace.retrieval.v1.service_pb2 import (
     GetChunksRequest,
     GetChunksResponse,
+    GetIndexRequest,
+    GetIndexResponse,
     ListChunksRequest,
     ListChunksResponse,
+    PrepareIndexRequest,
     SearchRequest,
     SearchResponse,
+    SwitchIndexRequest,
+    SwitchIndexResponse,
+    TrainedIndex,
 )
+from headrace.training.v1 import models_pb2, training_pb2
+from headrace.training.v1.models_pb2 import ModelChanged
 from headrace_privacy import Erased, Opener, Seal, Text, Tier, is_sealed
 from headrace_runtime.errors import Reason, Rejected, Violation
 
 from headrace_retriever.domain import (
+    HOUSE,
     Change,
     Chunk,
     Document,
@@ -47,6 +66,17 @@ from headrace_retriever.domain import (
     as_vector,
     is_usable,
 )
+from headrace_retriever.generations import (
+    Ended,
+    Opened,
+    Progress,
+    Standing,
+    State,
+    Switch,
+    Switched,
+    Trained,
+    Urgency,
+)
 
 DEFAULT_TOP_K = 8
 MOST_PASSAGES = 100
@@ -64,6 +94,7 @@ MOST_CHUNKS = 2**31 - 1
 LAST_VERSION = 2**63 - 1
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 def rejected(field: str, reason: Reason, description: str) -> Rejected:
@@ -201,7 +232,12 @@ def to_lookup(request: SearchRequest, *, clearance: Tier) -> Lookup:
         sources=tuple(_source(source, "sources") for source in request.sources),
         max_tier=min(_limit(request.max_tier, "max_tier"), clearance),
         top_k=_at_most(request.top_k, MOST_PASSAGES, "top_k") or DEFAULT_TOP_K,
+        model=_asked_model(request.embedder),
     )
+
+
+def _asked_model(name: str) -> str:
+    return name if name in ("", HOUSE) else _model(name, "embedder")
 
 
 def to_wanted(request: GetChunksRequest) -> Wanted:
@@ -297,6 +333,128 @@ def _opened_chunk(chunk: RetrievedChunk, opener: Opener) -> RetrievedChunk | Non
     return RetrievedChunk(reference=reference, text=content, vector_rank=chunk.vector_rank, text_rank=chunk.text_rank)
 
 
+# --- the tenants' own embedders ---------------------------------------------------------------------------------------
+
+
+def to_trained(request: PrepareIndexRequest) -> Trained:
+    """Reads whose index is to be begun. Raises Rejected, which names the field."""
+    tenant, embedder = _tenant(request.tenant, "tenant"), request.embedder
+    if embedder.tenant != tenant:
+        raise rejected("embedder.tenant", "unsupported", "The embedder is another tenant's.")
+    if not embedder.address:
+        raise rejected("embedder.address", "missing", "Where is it?")
+    if not embedder.files:
+        raise rejected("embedder.files", "missing", "Which files, by their hashes?")
+    _storable(embedder.address, "embedder.address")
+    for name, sha256 in embedder.files.items():
+        _storable(f"{name}{sha256}", "embedder.files")
+    return Trained(tenant, _model(embedder.model, "embedder.model"), embedder.address, dict(embedder.files))
+
+
+def from_trained(trained: Trained) -> TrainedEmbedder:
+    """Writes which embedder."""
+    return TrainedEmbedder(
+        tenant=trained.tenant, model=trained.model, address=trained.address, files=dict(trained.files)
+    )
+
+
+def to_standing_of(request: GetIndexRequest) -> str:
+    """Reads whose index is looked at. Raises Rejected, which names the field."""
+    return _tenant(request.tenant, "tenant")
+
+
+def from_standing(standing: Standing) -> GetIndexResponse:
+    """Writes how a tenant's indexes stand."""
+    return GetIndexResponse(
+        live=standing.live,
+        indexes=map(from_progress, standing.progress),
+        chunks=standing.chunks,
+        house=from_embedder(standing.house) if standing.house else None,
+    )
+
+
+def from_progress(progress: Progress) -> TrainedIndex:
+    """Writes how far an index is."""
+    generation = progress.generation
+    return TrainedIndex(
+        model=generation.model,
+        state=_STATES[generation.state],
+        filled=progress.filled,
+        chunks=progress.chunks,
+        failure=generation.failure,
+        embedder=from_embedder(generation.embedder) if generation.embedder else None,
+        prepared_at=_timestamp(generation.prepared_at),
+        ready_at=_timestamp(generation.ready_at) if generation.ready_at else None,
+        changed_at=_timestamp(generation.changed_at),
+    )
+
+
+_STATES: Mapping[State, service_pb2.IndexState.ValueType] = {
+    "preparing": service_pb2.INDEX_STATE_PREPARING,
+    "ready": service_pb2.INDEX_STATE_READY,
+    "live": service_pb2.INDEX_STATE_LIVE,
+    "standing_by": service_pb2.INDEX_STATE_STANDING_BY,
+    "gone": service_pb2.INDEX_STATE_GONE,
+}
+
+
+def to_switch(request: SwitchIndexRequest) -> Switch:
+    """Reads who is to answer. Raises Rejected, which names the field."""
+    model = _model(request.model, "model") if request.model else ""
+    expected = _model(request.expected, "expected") if request.expected else ""
+    return Switch(_tenant(request.tenant, "tenant"), model, expected)
+
+
+def from_switched(switched: Switched) -> SwitchIndexResponse:
+    """Writes who answers now."""
+    at = _timestamp(switched.at) if switched.at else None
+    return SwitchIndexResponse(before=switched.before, live=switched.live, switched_at=at)
+
+
+def to_ended(message: ModelChanged) -> Ended | None:
+    """Reads which embedder answers no more, and whether its weights are there; None when the change is of no embedder,
+    or leaves it as it is. Raises Rejected."""
+    how = _ENDS.get(message.change)
+    if how is None or message.model.target != training_pb2.TARGET_EMBEDDER:
+        return None
+    model = message.model
+    return Ended(_tenant(model.tenant, "model.tenant"), _model(model.model, "model.model"), how)
+
+
+_ENDS: Mapping[int, Literal["retired", "deleted"]] = {
+    models_pb2.MODEL_CHANGE_RETIRED: "retired",
+    models_pb2.MODEL_CHANGE_DELETED: "deleted",
+}
+
+
+def sealed_parts(passage: Passage) -> tuple[ProtectedText, ChunkReference]:
+    """Returns what of a passage may be sealed."""
+    return ProtectedText.FromString(passage.resting.text), ChunkReference.FromString(passage.resting.labels)
+
+
+def opened_passage(passage: Passage, opener: Opener) -> Opened:
+    """Returns what a passage's vector is made of. Raises Erased."""
+    text, labels = sealed_parts(passage)
+    labels = opener.open_labels(labels)
+    return Opened(opener.reveal(text, passage.tier).reveal(), labels.title, tuple(labels.headings))
+
+
+def to_embed_as(trained: Trained, texts: Sequence[Opened], urgency: Urgency) -> EmbedAsRequest:
+    """Writes what is to be embedded, and by whom."""
+    return EmbedAsRequest(
+        embedder=from_trained(trained),
+        passages=(WirePassage(title=text.title, headings=text.headings, text=text.text) for text in texts),
+        urgency=URGENCY_SOON if urgency == "soon" else URGENCY_IN_TURN,
+    )
+
+
+def from_embedded(response: EmbedAsResponse) -> tuple[list[Vector], Embedder]:
+    """Reads vectors, and what made them. Raises Rejected for what no cosine can be taken of."""
+    embedder = to_embedder(response.embedder)
+    vectors = [checked_vector(embedding.values, embedder, "text") for embedding in response.embeddings]
+    return vectors, embedder
+
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +488,12 @@ def _text(content: ProtectedText, tier: Tier, field: str, *, opener: Opener) -> 
     text = opener.reveal(content, tier)
     _storable(text.reveal(), field)
     return text
+
+
+def _model(name: str, field: str) -> str:
+    if not _MODEL.fullmatch(name):
+        raise rejected(field, "malformed", "A model is named NAME@VERSION.")
+    return name
 
 
 def _storable(text: str, field: str) -> str:
@@ -389,7 +553,11 @@ def _from_passage(passage: Passage) -> RetrievedChunk:
 
 def _from_settings(found: Found) -> RetrievalSettings:
     return RetrievalSettings(
-        top_k=found.top_k, candidates=found.candidates, rrf_k=found.rrf_k, vector_search=found.vector_search
+        top_k=found.top_k,
+        candidates=found.candidates,
+        rrf_k=found.rrf_k,
+        vector_search=found.vector_search,
+        embedder=from_embedder(found.embedder) if found.embedder else None,
     )
 
 

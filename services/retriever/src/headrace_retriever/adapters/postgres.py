@@ -10,10 +10,11 @@ from typing import Any
 
 from headrace_database import Connection, Database
 from headrace_database.connection import statement
-from headrace_privacy import Tier
 from headrace_runtime.errors import Conflict
 
 from headrace_retriever.adapters import statements
+from headrace_retriever.adapters.generations import fill_in, hold_with_others, read_live, read_state
+from headrace_retriever.adapters.rows import passage_of, read_embedder
 from headrace_retriever.blinding import Blinding
 from headrace_retriever.domain import (
     Change,
@@ -27,13 +28,13 @@ from headrace_retriever.domain import (
     Passage,
     Place,
     Question,
-    Resting,
     Tuning,
     VectorSearch,
     Wanted,
     chunk_id,
     require_same,
 )
+from headrace_retriever.generations import SEARCHABLE, Filling, Moved
 from headrace_retriever.words import as_tsvector, chunk_terms, question_phrases, question_terms
 
 SHARDS = 16
@@ -49,16 +50,16 @@ class PostgresIndex:
     async def search(self, question: Question, *, blinding: Blinding) -> Found:
         """Returns the best passages of the tenant, all from one snapshot: nobody sees half of a change.
 
-        Runs as the database role of the asker's clearance. Raises Conflict for another embedder's vector,
-        Unavailable("postgres").
+        Runs as the database role of the asker's clearance. Raises what ports.Index.search raises.
         """
-        async with self._database.transaction(tenant=question.tenant, clearance=question.max_tier) as connection:
+        async with self._database.snapshot(tenant=question.tenant, clearance=question.max_tier) as connection:
             embedder = await read_embedder(connection)
             if embedder is None:
-                return self._found(question, (), "exact")
+                return replace(self._found(question, (), "exact"), embedder=None)
             require_same(embedder, question.embedder)
+            await _check_generation(connection, question)
             visible = await self._count_visible(connection, question)
-            how: VectorSearch = "exact" if visible < self._tuning.exact_below else "hnsw"
+            how: VectorSearch = "exact" if question.own or visible < self._tuning.exact_below else "hnsw"
             passages = await self._fetch(connection, self.statement(question, how, visible, blinding=blinding), how)
         return self._found(question, passages, how)
 
@@ -70,7 +71,7 @@ class PostgresIndex:
                     statements.FETCH_CHUNKS, wanted.tenant, list(wanted.chunk_ids), int(wanted.max_tier)
                 )
                 current.set_attribute("db.response.returned_rows", len(rows))
-        return tuple(_passage(row, wanted.tenant) for row in rows)
+        return tuple(passage_of(row, wanted.tenant) for row in rows)
 
     async def list(self, listing: Listing) -> Listed:
         """Returns the next passages of a source, as the database role of their clearance sees them."""
@@ -80,7 +81,7 @@ class PostgresIndex:
             with statement("SELECT chunks", operation="SELECT", collection="chunks") as current:
                 rows = await connection.fetch(statements.LIST_CHUNKS, listing.tenant, listing.source, *place, *limits)
                 current.set_attribute("db.response.returned_rows", len(rows))
-        passages = tuple(_passage(row, listing.tenant) for row in rows[: listing.most])
+        passages = tuple(passage_of(row, listing.tenant) for row in rows[: listing.most])
         return Listed(passages, has_more=len(rows) > listing.most)
 
     async def _count_visible(self, connection: Connection, question: Question) -> int:
@@ -95,47 +96,54 @@ class PostgresIndex:
             rows = await connection.fetch(*search)
             current.set_attribute("db.response.returned_rows", len(rows))
         tenant = search[1]
-        return tuple(_passage(row, tenant) for row in rows)
+        return tuple(passage_of(row, tenant) for row in rows)
 
     def statement(self, question: Question, how: VectorSearch, visible: int, *, blinding: Blinding) -> tuple[Any, ...]:
         """Returns a search's statement and its parameters, the tenant first."""
-        sql = statements.search(
-            how,
-            dimensions=question.embedder.dimensions,
-            max_tier=question.max_tier,
-            some_sources=bool(question.sources),
-            tuning=replace(self._tuning, candidates=self._candidates(question)),
-        )
         text = question.text.reveal()
         parameters = (question.tenant, question.vector.tolist(), text, question_terms(text), question.top_k, visible)
         sources = [list(question.sources)] if question.sources else []
-        return (sql, *parameters, question_phrases(text), blinding.inner, blinding.outer, *sources)
+        own = [question.own.generation, question.own.vector.tolist()] if question.own else []
+        words = (question_phrases(text), blinding.inner, blinding.outer)
+        return (self._sql(question, how), *parameters, *words, *sources, *own)
+
+    def _sql(self, question: Question, how: VectorSearch) -> str:
+        tuning = replace(self._tuning, candidates=self._candidates(question))
+        dimensions, some_sources = question.embedder.dimensions, bool(question.sources)
+        if question.own is None:
+            return statements.search(
+                how, dimensions=dimensions, max_tier=question.max_tier, some_sources=some_sources, tuning=tuning
+            )
+        return statements.search_own(
+            dimensions=dimensions,
+            own=question.own.embedder.dimensions,
+            max_tier=question.max_tier,
+            some_sources=some_sources,
+            tuning=tuning,
+        )
 
     def _found(self, question: Question, passages: tuple[Passage, ...], how: VectorSearch) -> Found:
-        return Found(passages, question.top_k, self._candidates(question), self._tuning.rrf_k, how)
+        candidates, by = self._candidates(question), question.searched_by
+        return Found(passages, question.top_k, candidates, self._tuning.rrf_k, how, by)
 
     def _candidates(self, question: Question) -> int:
         return max(self._tuning.candidates, question.top_k)
 
 
-def _passage(row: Any, tenant: str) -> Passage:
-    return Passage(
-        chunk_id=row["chunk_id"],
-        document=Document(tenant, row["source"], row["document_id"], row["version"]),
-        ordinal=row["ordinal"],
-        resting=Resting(row["text"], row["labels"]),
-        tier=Tier(row["tier"]),
-        score=row["score"],
-        similarity=row["similarity"],
-        vector_rank=row["vector_rank"],
-        text_rank=row["text_rank"],
-    )
-
-
-async def read_embedder(connection: Connection) -> Embedder | None:
-    """Returns whose vectors the index holds; None before the first."""
-    row = await connection.fetchrow(statements.IDENTITY)
-    return Embedder(**row) if row else None
+async def _check_generation(connection: Connection, question: Question) -> None:
+    """Holds a question's own vector against how generations stand in this snapshot. Raises Moved, Conflict."""
+    match question.by:
+        case "live":
+            live = await read_live(connection, question.tenant)
+            if (live.number if live else None) != question.believed_live:
+                raise Moved(live)
+        case "trial":
+            assert question.own is not None
+            state = await read_state(connection, question.tenant, question.own.generation)
+            if state not in SEARCHABLE:
+                raise Conflict(f"the index of {question.own.embedder.name} is {state or 'gone'}, not ready")
+        case "house":
+            pass
 
 
 class PostgresShelf:
@@ -148,18 +156,36 @@ class PostgresShelf:
         """Puts a document in place of what its id held, and reads back what is there.
 
         Returns None, having changed nothing, when the index holds this version or a newer one, tombstones included.
-        Raises Conflict for another embedder's vectors, and for dimensions that have no graphs.
+        Raises what ports.Shelf.apply raises.
         """
+        own = None
         if change.chunks:
             require_same(await self._adopt(change.embedder), change.embedder)
+            own = await self._own(change)
         if not await self._put_document(change, now):
             return None
         key = _key(change.document)
         gone = await self._connection.fetch(statements.CLEAR_CHUNKS, *key)
         await self._put_chunks(change, blinding)
+        if own is not None:
+            await fill_in(self._connection, own)
         count = int(await self._connection.fetchval(statements.COUNT_CHUNKS, *key, change.document.version))
         await self._add_to_tally(change, count=count, gone={row["tier"]: row["chunks"] for row in gone})
         return Indexed(change, count, now)
+
+    async def _own(self, change: Change) -> Filling | None:
+        """What goes into the live generation, which stays so until the transaction ends. Raises Moved."""
+        tenant, own = change.document.tenant, change.own
+        await hold_with_others(self._connection, tenant)
+        live = await read_live(self._connection, tenant)
+        if own is not None and own.generation is None:
+            return None
+        if (live.number if live else None) != (own.generation if own else None):
+            raise Moved(live)
+        if live is None or own is None or not own.vectors:
+            return None
+        ids = (chunk_id(change.document, chunk.ordinal) for chunk in change.chunks)
+        return Filling(live, dict(zip(ids, own.vectors, strict=True)))
 
     async def _adopt(self, embedder: Embedder) -> Embedder:
         """Returns the index's embedder; the first to write becomes it."""

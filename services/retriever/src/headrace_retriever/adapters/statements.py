@@ -115,7 +115,7 @@ SAMPLE = 256
 _BLINDED = blinded("word", inner="$8::bytea", outer="$9::bytea")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def search(how: VectorSearch, *, dimensions: int, max_tier: Tier, some_sources: bool, tuning: Tuning) -> str:
     """Returns the one statement of a search: vectors, full text and their fusion.
 
@@ -125,9 +125,24 @@ def search(how: VectorSearch, *, dimensions: int, max_tier: Tier, some_sources: 
     """
     sources = "AND source = ANY($10)" if some_sources else ""
     nearest = {"exact": _nearest_exact, "hnsw": _nearest_hnsw}[how]
+    return _search(nearest(dimensions, max_tier, sources, tuning.candidates), dimensions, max_tier, sources, tuning)
+
+
+@lru_cache(maxsize=128)
+def search_own(*, dimensions: int, own: int, max_tier: Tier, some_sources: bool, tuning: Tuning) -> str:
+    """As `search`, the nearest by a tenant's own embedder, whose vectors have `own` dimensions.
+
+    Two parameters more, behind the sources if there are any: the generation, and the vector by it (real[]).
+    """
+    sources = "AND source = ANY($10)" if some_sources else ""
+    nearest = _nearest_own(own, max_tier, sources, tuning.candidates, first=11 if some_sources else 10)
+    return _search(nearest, dimensions, max_tier, sources, tuning)
+
+
+def _search(nearest: str, dimensions: int, max_tier: Tier, sources: str, tuning: Tuning) -> str:
     return _SEARCH.format(
         dimensions=dimensions,
-        nearest=nearest(dimensions, max_tier, sources, tuning.candidates),
+        nearest=nearest,
         blinded=_BLINDED,
         sample=SAMPLE,
         text_matches=tuning.text_matches,
@@ -144,6 +159,16 @@ def _nearest_exact(dimensions: int, max_tier: Tier, sources: str, candidates: in
     SELECT chunk_id, embedding::halfvec({dimensions}) <=> (SELECT vector FROM question) AS distance FROM chunks
     WHERE tenant = $1 AND tier <= {int(max_tier)} {sources}
     ORDER BY (embedding::halfvec({dimensions}) <=> (SELECT vector FROM question)) + 0 LIMIT {candidates}
+    """  # noqa: S608 - our own integers
+
+
+def _nearest_own(dimensions: int, max_tier: Tier, sources: str, candidates: int, *, first: int) -> str:
+    """Looks at every vector of one generation. Whatever else the table holds is none of this search's."""
+    asked = f"${first + 1}::real[]::halfvec({dimensions})"
+    return f"""
+    SELECT chunk_id, embedding::halfvec({dimensions}) <=> {asked} AS distance FROM trained_vectors
+    WHERE tenant = $1 AND generation = ${first} AND tier <= {int(max_tier)} {sources}
+    ORDER BY distance LIMIT {candidates}
     """  # noqa: S608 - our own integers
 
 
