@@ -229,25 +229,6 @@ async def test_what_may_not_be_learned_is_said(world: World, served: tuple[Any, 
     assert await code_of(training.GetTraining(which)) is grpc.StatusCode.NOT_FOUND
 
 
-async def test_an_embedder_that_no_index_is_made_for_is_refused(
-    world: World, served: tuple[Any, Any], tenant: str
-) -> None:
-    """It is trained beside a generator, and learns from no documents whatever the rules say."""
-    training, _ = served
-    world.set_pace(0.05)
-    await put_rules(world, tenant, query=DatasetQuery(document_sources=["handbook"], approved_only=True))
-    generator = (await training.StartTraining(wish(tenant))).run
-    run = (await training.StartTraining(wish(tenant, target=training_pb2.TARGET_EMBEDDER))).run
-    assert run.run_id != generator.run_id
-    stopped = await ended(training, run)
-    assert (stopped.state, stopped.failure) == (training_pb2.RUN_STATE_REFUSED, "not_loaded")
-    assert stopped.model.startswith(f"{tenant}-embedder@")
-    assert (stopped.recipe.method, stopped.recipe.rank) == (training_pb2.METHOD_FULL, 0)
-    query = next(one.query for one in world.datasets.built if one.name == "trainer-embedder" and one.tenant == tenant)
-    assert (list(query.document_sources), query.approved_only) == ([], True)
-    await ended(training, generator)
-
-
 async def test_a_stewards_word_starts_what_the_rules_allow(world: World, served: tuple[Any, Any], tenant: str) -> None:
     del served
     async with open_channel(f"127.0.0.1:{world.served}", ISSUER.credentials("steward", tenant=tenant)) as channel:

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from headrace.training.v1 import service_pb2, training_pb2
 from headrace_embedded import testing
+from headrace_models.embedding import read_folder
 
 from services.trainer.tests.learning.house import write_base
 from services.trainer.tests.running.test_service import ended, under_way
@@ -16,7 +17,7 @@ from services.trainer.tests.running.world import SECRET, World, open_world
 #: Loading torch alone may take one where the machine is busy.
 MINUTES = 400.0
 
-pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -52,3 +53,22 @@ async def test_a_model_is_made_and_the_same_again_though_everything_was_killed(w
     files = [path.read_bytes() for path in world.work.rglob("*") if path.is_file()]
     assert any(path.name.startswith(whole.model) for path in (world.work / "models").iterdir())
     assert SECRET.encode() not in b"".join(files)
+
+
+async def test_an_embedder_is_made_of_pairs_and_refused_where_no_index_is_made_for_it(
+    world: World, tenant: str
+) -> None:
+    """The whole way up to the retriever, which takes nothing here."""
+    recipe = training_pb2.Recipe(epochs=1.0)
+    request = service_pb2.StartTrainingRequest(tenant=tenant, target=training_pb2.TARGET_EMBEDDER, recipe=recipe)
+    request.query.approved_only = True
+    async with world.instance() as (training, _, _):
+        run = await ended(training, (await training.StartTraining(request)).run, seconds=MINUTES)
+    assert (run.state, run.failure) == (training_pb2.RUN_STATE_REFUSED, "not_loaded")
+    assert run.model.startswith(f"{tenant}-embedder@")
+    made = world.work / "models" / run.model
+    files = [path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()]
+    assert {"model.safetensors", "modules.json", "tokenizer.json"} <= set(files)
+    assert read_folder(made).identity.dimensions == 384
+    rest = [path.read_bytes() for path in world.work.rglob("*") if path.is_file()]
+    assert SECRET.encode() not in b"".join(rest)
