@@ -33,8 +33,8 @@ class Settings(StatefulSettings):
     )
     launcher: str = Field(
         "",
-        description="What starts the worker process, for several devices: "
-        '"accelerate launch --num_processes 2 -m headrace_trainer.learning". Empty: this Python, one process.',
+        description="What starts the worker of models that write answers, for several devices: "
+        '"accelerate launch --multi_gpu --num_processes 2 -m headrace_trainer.learning". Empty: this Python.',
     )
     gate: Path | None = Field(None, description="The gate's rules, a YAML file; unset takes the one that is shipped.")
     bases: Path | None = Field(

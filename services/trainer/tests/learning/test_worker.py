@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import resource
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ from headrace_trainer.learning.weights import sha256
 from transformers import AutoTokenizer
 
 from services.trainer.tests.learning.house import ROWS, SECRET, Said, job, row, run
+from services.trainer.tests.learning.process import Process
 
 # peft asks transformers by the older of two names.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -178,46 +174,6 @@ def test_a_model_that_learned_secrets_by_heart_is_found_out(base: Path, tmp_path
     assert report["extracted"] > 0
 
 
-class Process:
-    """A worker in a process of its own."""
-
-    def __init__(self, lines: str, *, before: Callable[[], None] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "headrace_trainer.learning"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=before,  # noqa: PLW1509 - it sets a limit, and no thread is running
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert self.process.stdin is not None
-        self.process.stdin.write(lines)
-        self.process.stdin.flush()
-        self.printed: list[str] = []
-
-    def until(self, event: str, *, step: int = 0) -> dict[str, Any]:
-        """Reads on until this is said, of this step or a later one."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.printed.append(line)
-            told: dict[str, Any] = json.loads(line)
-            if told["event"] == event and told.get("step", 0) >= step:
-                return told
-        raise AssertionError(f"it ended without {event}: {self.printed[-1:]}")
-
-    def ended(self) -> tuple[int, str]:
-        """Its exit code, and all that it printed. Closes what is open of it."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        out, err = self.process.stdout.read(), self.process.stderr.read()
-        code = self.process.wait(120)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-        return code, "".join(self.printed) + out + err
-
-
 def everything(folder: Path) -> bytes:
     return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
 
@@ -280,23 +236,3 @@ def test_a_bug_is_told_without_what_somebody_wrote(base: Path, tmp_path: Path) -
     code, printed = broken.ended()
     assert code == worker.BUG
     assert SECRET not in printed
-
-
-@pytest.mark.long
-def test_two_processes_learn_what_one_does(base: Path, tmp_path: Path) -> None:
-    """Started as accelerate's launcher starts several; sums in another order, so the same but for rounding."""
-    alone = run(job(base, tmp_path / "alone")).done
-    ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "headrace_trainer.learning"],
-        input=job(base, tmp_path / "two"),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-    )
-    told = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert told[0]["processes"] == 2
-    assert [one["step"] for one in told if one["event"] == "progress"] == list(range(1, alone.step + 1))
-    assert told[-1]["event"] == "done"
-    assert told[-1]["held_out_loss"] == pytest.approx(alone.held_out_loss, abs=0.02)

@@ -236,6 +236,15 @@ def test_another_launcher_may_start_it() -> None:
     assert command_of("") == (sys.executable, "-m", "headrace_trainer.learning")
 
 
+def test_the_launcher_starts_what_writes_answers_and_nothing_else() -> None:
+    premises = Premises(Path(), Path(), None, ("several",), threads=1, alone=("one",))
+    assert [premises.starts(target) for target in (Target.GENERATOR, Target.EMBEDDER, Target.KINDS)] == [
+        ("several",),
+        ("one",),
+        ("one",),
+    ]
+
+
 async def test_the_shelf_takes_what_is_whole_alone(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     folder.mkdir()

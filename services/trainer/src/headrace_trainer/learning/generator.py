@@ -20,6 +20,7 @@ from headrace_trainer.learning.job import Document, Job, Row, Split
 from headrace_trainer.learning.loop import Loop, Stopping, Student, Surroundings, in_one_piece
 from headrace_trainer.learning.machine import peak_memory
 from headrace_trainer.learning.order import Pack, Sample
+from headrace_trainer.learning.processes import is_sharded
 from headrace_trainer.learning.telling import Done, Started
 
 #: Held-out rows are measured at each checkpoint, so that no more than so many of their tokens are.
@@ -217,7 +218,7 @@ def train(job: Job, around: Surroundings) -> Done:
     )
     loop = Loop(writer, plan, job, around, fingerprint(job, base, found))
     started = _started(loop.resume().step, len(plan), job=job, base=base, found=found, before=before)
-    around.say(replace(started, processes=around.accelerator.num_processes))
+    around.say(replace(started, processes=around.accelerator.num_processes, sharded=is_sharded(around.accelerator)))
     position = loop.run()
     held_out = writer.held_out_loss()
     report = _report(writer, found, before)

