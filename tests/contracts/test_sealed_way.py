@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -203,7 +203,8 @@ class Way:
         return Classifier(rules, inspector, inspector, self.vault(), lambda: NOW)
 
     def _embedder(self) -> Embedder:
-        return Embedder(Model(), Model(), self.vault(), lambda: NOW)
+        none = cast(Any, None)  # nobody here has a model of its own
+        return Embedder(Model(), Model(), none, self.vault(), lambda: None, lambda: NOW)
 
     async def _through(self, ledger: MemoryLedger, handle: Any, message: Any, topic: Any) -> Event[Any]:
         await handle(delivered(message, topic, service="ingest", event_id=uuid4(), received_at=NOW))
