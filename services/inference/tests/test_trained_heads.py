@@ -20,7 +20,7 @@ from headrace_inference.route_choosing import Broken
 from headrace_inference.trained_records import Bounds, TrainedRecord
 from headrace_inference.trained_translate import to_record
 from headrace_models.kinds import OTHER, WEIGHTS, Head, write_head
-from headrace_runtime.errors import Conflict, Rejected
+from headrace_runtime.errors import Conflict, Rejected, Unavailable
 
 from services.inference.tests.test_meters import Clock
 from services.inference.tests.test_route_service import Office
@@ -201,6 +201,14 @@ async def test_while_it_cannot_be_read_examples_tell_kinds_and_not_the_one_befor
     assert told == {"aa": ("up", ""), "bb": ("failed", "corrupt")}
     with pytest.raises(Conflict, match="could not be loaded: corrupt"):
         await served.explained(kinds_model="kinds@bb")
+
+
+async def test_one_that_is_being_read_may_be_asked_in_a_moment(served: Served, make: Make) -> None:
+    served.heads.note(make())
+    with pytest.raises(Unavailable):
+        await served.explained(kinds_model="kinds@aa")
+    await served.settled()
+    assert (await served.explained(kinds_model="kinds@aa")).routing.kinds_model == "kinds@aa"
 
 
 async def test_it_is_tried_again(served: Served, make: Make) -> None:

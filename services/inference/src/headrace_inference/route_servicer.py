@@ -14,12 +14,12 @@ from headrace.inference.v1 import routes_pb2
 from headrace.inference.v1.routes_pb2_grpc import RouteServiceServicer
 from headrace_identity import Principal
 from headrace_privacy import Tier
-from headrace_runtime.errors import Conflict, NotFound
+from headrace_runtime.errors import Conflict, NotFound, Unavailable
 
 from headrace_inference import route_handlers as handlers
 from headrace_inference import route_translate as translate
 from headrace_inference.kinds import OTHER, Recognised, Recognises
-from headrace_inference.route_choosing import Arriving, Broken, Router
+from headrace_inference.route_choosing import Arriving, Broken, NotYet, Router
 from headrace_inference.route_handlers import Making, Variants
 from headrace_inference.route_ports import RouteBooks
 from headrace_inference.route_records import Table
@@ -146,6 +146,8 @@ class RouteServicer(RouteServiceServicer):
             return learned.recogniser if learned else None
         try:
             return self.router.named_recogniser(model, query, table)
+        except NotYet:
+            raise Unavailable("the model") from None
         except Broken as error:
             raise Conflict(str(error)) from None
 

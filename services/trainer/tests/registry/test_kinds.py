@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from headrace_runtime.errors import Conflict, Denied, NotFound, Unavailable
 from headrace_trainer.registry.gate import lines_of_kinds
-from headrace_trainer.registry.kinds import EXAMPLES, IN_SERVICE
+from headrace_trainer.registry.kinds import EXAMPLES, IN_SERVICE, Told
 from headrace_trainer.registry.models import Doing, State
 from headrace_trainer.registry.ports import HOUSE, Loaded
 from headrace_trainer.registry.recognising import Guess, Guessed, calibration_error, findings_of, guess_of
@@ -90,6 +90,20 @@ async def test_what_cannot_be_measured_opens_nothing(why: Exception, home: House
     else:
         home.stated.refuse = why
     assert (await judged(home))[1] == {"gain", "right", "calibration"}
+
+
+async def test_an_instance_that_has_not_heard_of_it_is_asked_again(home: House) -> None:
+    """One has read the candidate, the next to answer has not."""
+    deaf = iter([Conflict("no such model")] * 3)
+    heard = home.recogniser.recognise
+
+    async def recognise(tenant: str, question: str, *, by: str) -> Told:
+        if by and (error := next(deaf, None)):
+            raise error
+        return await heard(tenant, question, by=by)
+
+    home.recogniser.recognise = recognise  # type: ignore[method-assign]
+    assert (await judged(home))[1] == set()
 
 
 async def test_while_nothing_recognises_it_is_judged_later(home: House) -> None:

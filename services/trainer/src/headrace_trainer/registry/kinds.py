@@ -107,14 +107,24 @@ class KindsBench:
 
     async def examined(self, run: Run, model: Model) -> Examined:
         """See Examiner."""
-        champion = ""
         try:
-            champion, found = await self._findings(run, model)
+            champion, found = await self._patiently(run, model)
         except (Conflict, Denied, NotFound):
             # The snapshot may not be read any more, or the kinds are others by now than it learned: nothing was
             # measured, which opens nothing.
-            found = KindsFindings()
+            champion, found = "", KindsFindings()
         return Examined(lines_of_kinds(self.gate, found), champion or TENANTS_EXAMPLES)
+
+    async def _patiently(self, run: Run, model: Model) -> tuple[str, KindsFindings]:
+        """Another instance of inference may not have heard of the candidate yet, so one refusal is none yet."""
+        began = self.clock()
+        while True:
+            try:
+                return await self._findings(run, model)
+            except Conflict:
+                if self.clock() - began > self.patience.failing:
+                    raise
+            await self.sleep(self.patience.look)
 
     async def _findings(self, run: Run, model: Model) -> tuple[str, KindsFindings]:
         most = (await self.moves.rules(model.tenant)).gate_cases
