@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from headrace_runtime.errors import Conflict, Denied, NotFound, Unavailable
+from headrace_trainer.registry.cards import card
 from headrace_trainer.registry.gate import lines_of_kinds
 from headrace_trainer.registry.kinds import EXAMPLES, IN_SERVICE, Told
 from headrace_trainer.registry.models import Doing, State
@@ -132,6 +133,21 @@ async def test_it_is_held_against_the_one_in_service(home: House) -> None:
     gate = (await home.get(second)).gate
     assert gate is not None
     assert gate.champion == first
+
+
+async def test_its_card_says_what_it_is(home: House) -> None:
+    run, name = await home.candidate(target=Target.KINDS)
+    told = card(replace(await home.get(name), bytes=3 * 2**10), run)
+    for words in (
+        "it recognises kinds of queries.",
+        "tier_1: the strictest that it learned from",
+        "3 KiB: `model.safetensors`",
+        "questions whose kind people stated",
+        "Fitted to 100 questions of a stated kind (20 held out), seed 1",
+        "1.200; 1.900 of a guess.",
+        "**Passed** against the tenant's examples",
+    ):
+        assert words in told, told
 
 
 # --- in service, and out of it ----------------------------------------------------------------------------------------

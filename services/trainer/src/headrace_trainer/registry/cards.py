@@ -23,17 +23,35 @@ def card(model: Model, run: Run | None) -> str:
 def _head(model: Model) -> Iterator[str]:
     yield f"# {model.model}"
     yield ""
-    base = model.base.name or "its base"
-    yield f"{_standing(model)} Of tenant `{model.tenant}`; a {model.target.label}, from {base}."
+    yield f"{_standing(model)} Of tenant `{model.tenant}`; {_what(model)}."
     yield ""
     yield "| | |"
     yield "| --- | --- |"
     yield f"| registered | {_time(model.registered_at)} |"
-    yield f"| tier | {model.tier.label}: no answer of it has a lower one |"
+    yield f"| tier | {model.tier.label}: {_TIERS[model.target]} |"
     yield f"| weights | {'deleted ' + _time(model.deleted_at) if model.deleted_at else _files(model)} |"
     if model.variant:
         yield f"| variant | {model.variant} |"
     yield ""
+
+
+#: What follows from the strictest tier among the rows.
+_TIERS = {
+    Target.GENERATOR: "no answer of it has a lower one",
+    Target.EMBEDDER: "the strictest that it learned from",
+    Target.KINDS: "the strictest that it learned from; only a kind's name and a number come out",
+}
+
+
+def _what(model: Model) -> str:
+    base = model.base.name or "its base"
+    match model.target:
+        case Target.GENERATOR:
+            return f"a generator, from {base}"
+        case Target.EMBEDDER:
+            return f"an embedder, from {base}"
+        case Target.KINDS:
+            return "it recognises kinds of queries"
 
 
 def _standing(model: Model) -> str:
@@ -56,20 +74,26 @@ def _standing(model: Model) -> str:
 
 def _files(model: Model) -> str:
     names = ", ".join(f"`{name}` `{sha256[:16]}…`" for name, sha256 in sorted(model.files.items()))
-    return f"{model.bytes / 2**20:,.0f} MiB: {names}"
+    size = f"{model.bytes / 2**20:,.0f} MiB" if model.bytes >= 2**20 else f"{model.bytes / 2**10:,.0f} KiB"
+    return f"{size}: {names}"
 
 
 def _made_of(model: Model, run: Run | None) -> Iterator[str]:
     yield "## What it was made of"
     yield ""
-    yield f"Base {model.base.name} `{model.base.version}`, always trained from the base. Dataset `{model.dataset_id}`"
-    yield f"under {_grants(model)}. Run `{model.run_id}`."
+    if model.target is Target.KINDS:
+        yield "A linear head over questions' vectors, learned anew each time: from questions whose kind people stated,"
+        yield "the tenant's examples, and questions of no kind."
+    else:
+        yield f"Base {model.base.name} `{model.base.version}`, always trained from the base."
+    yield f"Dataset `{model.dataset_id}` under {_grants(model)}. Run `{model.run_id}`."
     yield ""
     if run is not None:
         yield from _recipe(run)
     if model.losses.model:
         unit = " nats a token" if model.target is Target.GENERATOR else ""
-        yield (f"Loss on held-out rows: {model.losses.model:.3f}{unit}; {model.losses.base:.3f} of the base.")
+        beside = "of a guess" if model.target is Target.KINDS else "of the base"
+        yield (f"Loss on held-out rows: {model.losses.model:.3f}{unit}; {model.losses.base:.3f} {beside}.")
         yield ""
 
 
@@ -78,18 +102,27 @@ def _grants(model: Model) -> str:
 
 
 def _recipe(run: Run) -> Iterator[str]:
-    recipe = run.recipe
     causes = ", ".join(cause.name.lower() for cause in run.causes)
-    rank = f" rank {recipe.rank}," if recipe.method is Method.LORA else ""
-    yield (
-        f"{recipe.method.name.replace('_', ' ').capitalize()}, {recipe.epochs:g} passes over {run.snapshot.rows} rows"
-        f" ({run.snapshot.held_out_rows} held out),{rank} peak learning rate {recipe.learning_rate:g},"
-        f" seed {run.seed}; {run.progress.tokens:,} tokens in {run.progress.compute_seconds:,.0f} s of compute."
-    )
+    yield _fitted(run) if run.target is Target.KINDS else _passes(run)
     if run.snapshot.without_grant:
         yield f"{run.snapshot.without_grant} rows were left out for want of a grant."
     yield f"Begun by: {causes or 'nobody knows'}" + (f" ({', '.join(run.because)})." if run.because else ".")
     yield ""
+
+
+def _fitted(run: Run) -> str:
+    rows = f"{run.snapshot.rows} questions of a stated kind ({run.snapshot.held_out_rows} held out)"
+    return f"Fitted to {rows}, seed {run.seed}; {run.progress.compute_seconds:,.0f} s of compute."
+
+
+def _passes(run: Run) -> str:
+    recipe = run.recipe
+    rank = f" rank {recipe.rank}," if recipe.method is Method.LORA else ""
+    return (
+        f"{recipe.method.name.replace('_', ' ').capitalize()}, {recipe.epochs:g} passes over {run.snapshot.rows} rows"
+        f" ({run.snapshot.held_out_rows} held out),{rank} peak learning rate {recipe.learning_rate:g},"
+        f" seed {run.seed}; {run.progress.tokens:,} tokens in {run.progress.compute_seconds:,.0f} s of compute."
+    )
 
 
 def _gate(report: GateReport | None) -> Iterator[str]:
