@@ -18,15 +18,26 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from headrace import topics
 from headrace.document.v1.document_pb2 import Document, DocumentEmbedded, EmbeddedChunk
-from headrace.embedding.v1.service_pb2 import EmbedRequest, EmbedResponse
+from headrace.embedding.v1.service_pb2 import EmbedAsRequest, EmbedAsResponse, EmbedRequest, EmbedResponse
 from headrace.embedding.v1.service_pb2_grpc import EmbeddingServiceServicer, add_EmbeddingServiceServicer_to_server
 from headrace.privacy.v1 import privacy_pb2
 from headrace.privacy.v1.erasure_pb2 import ErasureRequested
 from headrace.privacy.v1.privacy_pb2 import ProtectedText, SealedBytes
 from headrace.query.v1.events_pb2 import QueryEmbedded
 from headrace.query.v1.query_pb2 import Query
-from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity
-from headrace.retrieval.v1.service_pb2 import GetChunksRequest, ListChunksRequest, SearchRequest
+from headrace.retrieval.v1.retrieval_pb2 import EmbedderIdentity, TrainedEmbedder
+from headrace.retrieval.v1.service_pb2 import (
+    INDEX_STATE_LIVE,
+    INDEX_STATE_PREPARING,
+    INDEX_STATE_READY,
+    INDEX_STATE_STANDING_BY,
+    GetChunksRequest,
+    GetIndexRequest,
+    ListChunksRequest,
+    PrepareIndexRequest,
+    SearchRequest,
+    SwitchIndexRequest,
+)
 from headrace.retrieval.v1.service_pb2_grpc import RetrievalServiceStub
 from headrace.topics import Topic
 from headrace_embedded import testing
@@ -56,6 +67,7 @@ ISSUER = Issuer()
 ADMISSION = Admission(ISSUER.verifier())
 KEYS = MemoryKeyring()
 EMBEDDER = EmbedderIdentity(name="four-words", dimensions=4, hash="00")
+OWN = "own@0000000000000001"
 WORDS = ("nonlocal", "yield", "lambda", "with")
 
 
@@ -73,6 +85,16 @@ class FourWords(EmbeddingServiceServicer):
         response = EmbedResponse(embedder=self.identity)
         for text in request.texts:
             response.embeddings.add(values=vector_of(text), tokens=1)
+        return response
+
+    async def EmbedAs(self, request: EmbedAsRequest, context: Any) -> EmbedAsResponse:  # noqa: N802 - gRPC's name
+        """A tenant's own, for which the four words are the other way round; one at "nowhere" cannot be had."""
+        if request.embedder.address == "nowhere":
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the weights of it cannot be used: missing")
+        identity = EmbedderIdentity(name=request.embedder.model, dimensions=4, hash="01")
+        response = EmbedAsResponse(embedder=identity)
+        for passage in request.passages:
+            response.embeddings.add(values=vector_of(passage.text)[::-1], tokens=1)
         return response
 
 
@@ -177,6 +199,38 @@ class Running:
         """What was said to be indexed: document, version, chunks."""
         events = await self.read(topics.DOCUMENT_INDEXED, until=lambda events: len(events) >= count)
         return [(event.document.document_id, event.document.version, event.chunks) for event in events]
+
+    async def call(self, method: str, request: Any, *, role: str = "service:trainer") -> Any:
+        """Calls as somebody who speaks for every tenant."""
+        token = ISSUER.token(role)
+        return await getattr(self.bare_stub, method)(request, metadata=[("authorization", f"Bearer {token}")])
+
+    async def prepare(self, **more: Any) -> Any:
+        """Has an index of the tenant's own embedder begun."""
+        which = {
+            "tenant": self.tenant,
+            "model": OWN,
+            "address": "/models/own",
+            "files": {"model.safetensors": "0" * 64},
+        }
+        embedder = TrainedEmbedder(**{**which, **more})
+        return await self.call("PrepareIndex", PrepareIndexRequest(tenant=self.tenant, embedder=embedder))
+
+    async def index(self) -> Any:
+        """How the tenant's indexes stand."""
+        return await self.call("GetIndex", GetIndexRequest(tenant=self.tenant))
+
+    async def switch(self, model: str, *, expected: str = "") -> Any:
+        """Has another embedder answer."""
+        request = SwitchIndexRequest(tenant=self.tenant, model=model, expected=expected)
+        return await self.call("SwitchIndex", request)
+
+    async def until_ready(self) -> Any:
+        """Waits until every chunk has its vector by the tenant's own embedder."""
+        async with asyncio.timeout(SECONDS):
+            while (await self.index()).indexes[0].state != INDEX_STATE_READY:
+                await asyncio.sleep(0.05)
+        return (await self.index()).indexes[0]
 
     async def search(self, text: str) -> list[str]:
         """Searches over gRPC; returns the passages' texts."""
@@ -531,6 +585,109 @@ async def _held(search: Callable[[], Awaitable[Sequence[Any]]], count: int) -> b
         while len(await search()) != count:
             await asyncio.sleep(0.1)
     return True
+
+
+# --- a tenant's own embedder ------------------------------------------------------------------------------------------
+
+
+async def test_an_index_is_prepared_tried_switched_to_and_back(service: Running) -> None:
+    await service.put("a", "the nonlocal statement", "the yield expression")
+    await service.put_sealed("secret", "a sealed lambda")
+    await service.indexed(2)
+    begun = (await service.prepare()).index
+    assert (begun.model, begun.state, begun.chunks) == (OWN, INDEX_STATE_PREPARING, 3)
+    ready = await service.until_ready()
+    assert (ready.filled, ready.chunks, ready.failure, ready.embedder.name) == (3, 3, "", OWN)
+    asked = SearchRequest(tenant=service.tenant, text="nonlocal", embedder=OWN)
+    assert (await service.call("Search", asked)).settings.embedder.name == OWN
+    assert await searched_by(service) == EMBEDDER.name
+
+    switched = await service.switch(OWN)
+    assert (switched.before, switched.live) == ("", OWN)
+    standing = await service.index()
+    assert (standing.live, standing.chunks, standing.house) == (OWN, 3, EMBEDDER)
+    assert [index.state for index in standing.indexes] == [INDEX_STATE_LIVE]
+    assert await searched_by(service) == OWN
+    await service.put("b", "the with statement")
+    await service.indexed(3)
+    assert (await service.index()).indexes[0].filled == 4, "it has its vector when it is said to be indexed"
+
+    assert (await service.switch("", expected=OWN)).live == ""
+    assert await searched_by(service) == EMBEDDER.name
+    assert (await service.index()).indexes[0].state == INDEX_STATE_STANDING_BY
+
+
+async def searched_by(service: Running) -> str:
+    """Whose vectors a query's passages were found by, the event says."""
+    query_id = await service.ask("nonlocal")
+    events = await service.read(
+        topics.QUERY_RETRIEVED, until=lambda events: any(event.query.query_id == query_id for event in events)
+    )
+    (event,) = (event for event in events if event.query.query_id == query_id)
+    assert event.embedder == EMBEDDER, "the event's vector stays the house's"
+    assert event.chunks
+    return str(event.settings.embedder.name)
+
+
+async def test_the_trainer_is_handed_passages_as_they_rest(service: Running) -> None:
+    await service.put_sealed("secret", SECRET + " nonlocal")
+    await service.put("a", "the nonlocal statement")
+    await service.indexed(2)
+    response = await service.call("Search", SearchRequest(tenant=service.tenant, text="nonlocal", embedder="house"))
+    assert {chunk.reference.document_id: is_sealed(chunk.text) for chunk in response.chunks} == {
+        "secret": True,
+        "a": False,
+    }
+    assert b"hunter2" not in response.SerializeToString()
+
+
+async def test_a_switch_that_cannot_be_is_refused_by_what_is_in_the_way(service: Running) -> None:
+    await service.put("a", "the nonlocal statement")
+    await service.indexed(1)
+    assert await refusal(service.switch(OWN)) == (grpc.StatusCode.NOT_FOUND, f"no such index of an embedder: {OWN}")
+    await service.prepare(address="nowhere")
+    async with asyncio.timeout(SECONDS):
+        while not (failure := (await service.index()).indexes[0].failure):
+            await asyncio.sleep(0.05)
+    assert failure == "missing"
+    code, words = await refusal(service.switch(OWN))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "1 chunks have no vector" in words
+    asked = SearchRequest(tenant=service.tenant, text="nonlocal", embedder=OWN)
+    assert (await refusal(service.call("Search", asked)))[0] is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_nobodys_embedder_but_the_tenants_own_is_taken(service: Running) -> None:
+    code, words = await refusal(service.prepare(tenant="somebody-else"))
+    assert (code, words.startswith("embedder.tenant: ")) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    assert list((await service.index()).indexes) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"model": "own"}, "embedder.model"), ({"address": ""}, "embedder.address"), ({"files": {}}, "embedder.files")],
+)
+async def test_a_wrong_embedder_names_its_field(service: Running, wrong: dict[str, Any], field: str) -> None:
+    code, words = await refusal(service.prepare(**wrong))
+    assert (code, words.startswith(f"{field}: ")) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+async def test_who_answers_end_users_does_not_choose(service: Running) -> None:
+    asked = SearchRequest(tenant=service.tenant, text="nonlocal", embedder="house")
+    for role, code in (("product", grpc.StatusCode.PERMISSION_DENIED), ("developer", grpc.StatusCode.OK)):
+        token = ISSUER.token(role, tenant=service.tenant)
+        call = service.bare_stub.Search(asked, metadata=[("authorization", f"Bearer {token}")])
+        assert await call.code() is code
+    assert (await refusal(service.call("Search", SearchRequest(tenant=service.tenant, text="x", embedder="own"))))[
+        0
+    ] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    """The status and the words that a call fails with."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code(), refused.value.details() or ""
 
 
 async def test_queries_wait_while_postgres_is_down(service: Running, postgres: PostgresServer) -> None:
