@@ -180,7 +180,7 @@ async def build_dataset(side: Side) -> Message:
     return datasets_pb2.BuildDatasetRequest(tenant=side.tenant, name="built", query=query)
 
 
-@sample(f"{DATASETS}/ImportDataset", chosen=("rows.row_id", "rows.grant_id"))
+@sample(f"{DATASETS}/ImportDataset", chosen=("rows.row_id", "rows.grant_id", "rows.passage_ids"))
 async def import_dataset(side: Side) -> Message:
     rows = [
         datasets_pb2.DatasetRow(row_id=f"{side.tenant}-{number}", question=f"Which weir is {number}?", answer="That.")
