@@ -13,3 +13,5 @@ for name in uv build dev ingest classifier embedder retriever inference feedback
     compile "$name.in" --constraint bench.txt --output-file "$name.txt"
 done
 compile traces.in --output-file traces.txt
+# What stands beside the house's own packages in one process has their versions.
+compile mlflow.in --constraint bench.txt --output-file mlflow.txt

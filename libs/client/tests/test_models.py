@@ -17,7 +17,7 @@ from headrace.privacy.v1.privacy_pb2 import TIER_1
 from headrace.query.v1.answer_pb2 import Versioned
 from headrace.training.v1 import models_pb2, service_pb2, training_pb2
 from headrace.training.v1.service_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
-from headrace_client.cli.models_export import export_model
+from headrace_client.cli.models_export import export_model, source_of
 
 from libs.client.tests.test_cli import headrace_command
 
@@ -194,7 +194,7 @@ class FakeMlflow:
 
     def create_run(self, experiment_id: str, *, run_name: str, tags: dict[str, str]) -> Any:
         self.said.append(("run", experiment_id, run_name, tags["headrace.dataset"]))
-        return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+        return SimpleNamespace(info=SimpleNamespace(run_id="r1", artifact_uri="mlflow-artifacts:/1/r1"))
 
     def log_metric(self, run_id: str, key: str, value: float) -> None:
         self.said.append(("metric", run_id, key, round(value, 3)))
@@ -222,7 +222,16 @@ def test_mlflow_is_told_of_card_measures_and_address() -> None:
     assert export_model(service_pb2.GetModelResponse(model=model(), card="# It"), client) == "7"
     assert ("metric", "r1", "grounded", 0.4) in client.said
     assert ("text", "r1", "card.md", "# It") in client.said
-    assert ("version", "acme-generator", f"file:///models/{NAME}", "r1", NAME) in client.said
+    assert ("version", "acme-generator", "mlflow-artifacts:/1/r1", "r1", NAME) in client.said
+
+
+def test_weights_that_others_can_reach_are_where_a_version_comes_from() -> None:
+    for address, source in (
+        ("s3://models/it", "s3://models/it"),
+        ("file:///models/it", "runs"),
+        ("/models/it", "runs"),
+    ):
+        assert source_of(address, artifacts="runs") == source
 
 
 def test_the_pages_words_are_those_of_the_command() -> None:
