@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 import yaml
 from headrace.feedback.v1.datasets_pb2 import DatasetQuery
+from headrace.privacy.v1.erasure_pb2 import ErasureScope
 from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
-from headrace.training.v1.models_pb2 import MODEL_STATE_LIVE, MODEL_STATE_RETIRED
+from headrace.training.v1.models_pb2 import MODEL_STATE_LIVE, MODEL_STATE_RETIRED, Model
 from headrace.training.v1.service_pb2 import LoopRules, StartTrainingRequest
 from headrace.training.v1.training_pb2 import (
+    CAUSE_ERASURE,
     CAUSE_PERSON,
     METHOD_FULL,
     RUN_STATE_CANCELLED,
@@ -45,6 +47,7 @@ pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mar
 
 TENANT = "demo"
 PRODUCT = f"embedders-{uuid.uuid4().hex[:8]}"
+SUBJECT = f"user-{uuid.uuid4().hex[:8]}"
 RUN_SECONDS, SWITCH_SECONDS = 1200.0, 120.0
 ENDED = (RUN_STATE_DONE, RUN_STATE_REFUSED, RUN_STATE_FAILED, RUN_STATE_CANCELLED)
 
@@ -90,11 +93,11 @@ def headrace(trial: Trial, *words: str) -> str:
     return done.stdout
 
 
-async def asked(client: Client, topic: str) -> None:
+async def asked(client: Client, topic: str, *, subject: str = "") -> None:
     """Asks, and waits until the answer is logged."""
     query_id = str(uuid.uuid4())
     question = f"What does the {topic} statement do?"
-    await client.answer(question, tenant=TENANT, product=PRODUCT, query_id=query_id, declared_tier=1)
+    await client.answer(question, tenant=TENANT, product=PRODUCT, query_id=query_id, subject=subject, declared_tier=1)
     async with asyncio.timeout(60):
         while not await is_logged(client, query_id):
             await asyncio.sleep(0.1)
@@ -120,7 +123,7 @@ async def until(person: Client, run: TrainingRun, fits: Callable[[TrainingRun], 
     return run
 
 
-async def started(person: Client) -> TrainingRun:
+async def started(person: Client, *, seed: int) -> TrainingRun:
     query = DatasetQuery(purpose=PURPOSE_TRAIN, products=[PRODUCT], near_duplicates=2.0, test_share=0.4)
     request = StartTrainingRequest(
         tenant=TENANT,
@@ -128,6 +131,7 @@ async def started(person: Client) -> TrainingRun:
         query=query,
         recipe=Recipe(method=METHOD_FULL, epochs=2, tokens_a_step=1024),
         cause=CAUSE_PERSON,
+        seed=seed,
     )
     return (await person.start_training(request)).run
 
@@ -140,10 +144,14 @@ async def searched_by(client: Client, **more: Any) -> str:
     return str(response.settings.embedder.name)
 
 
-async def until_live(person: Client, model: str) -> None:
+async def until_stands(person: Client, model: str, fits: Callable[[Model], bool]) -> None:
     async with asyncio.timeout(SWITCH_SECONDS):
-        while (await person.model(model, tenant=TENANT)).model.state != MODEL_STATE_LIVE:
+        while not fits((await person.model(model, tenant=TENANT)).model):
             await asyncio.sleep(0.5)
+
+
+def is_live(model: Model) -> bool:
+    return model.state == MODEL_STATE_LIVE
 
 
 async def test_an_embedder_comes_into_service_by_one_switch_and_goes_back_by_another(
@@ -152,10 +160,10 @@ async def test_an_embedder_comes_into_service_by_one_switch_and_goes_back_by_ano
     async with Client.connect(trial.endpoints) as client, developer(trial) as person:
         await put_topics(client)
         for topic in TOPICS:
-            await asked(client, topic)
+            await asked(client, topic, subject=SUBJECT if topic == TOPICS[0] else "")
         house = await searched_by(person)
         await person.put_loop_rules(LoopRules(promote_by_itself=True), tenant=TENANT)
-        run = await until(person, await started(person), lambda one: one.state in (RUN_STATE_GATING, *ENDED))
+        run = await until(person, await started(person, seed=1), lambda one: one.state in (RUN_STATE_GATING, *ENDED))
         killed = await asyncio.to_thread(trial.kill, "trainer")
         await asyncio.to_thread(trial.wait_for_another, "trainer", killed)
         run = await until(person, run, lambda one: one.state in ENDED)
@@ -163,7 +171,7 @@ async def test_an_embedder_comes_into_service_by_one_switch_and_goes_back_by_ano
         found = await person.model(run.model, tenant=TENANT)
         assert run.state == RUN_STATE_DONE, f"{run.failure}\n{found.card}"
         assert "**Passed** against the house's embedder" in found.card
-        await until_live(person, run.model)
+        await until_stands(person, run.model, is_live)
 
         found = await person.model("live-embedder", tenant=TENANT)
         assert (found.model.model, found.serving.state) == (run.model, "up")
@@ -175,7 +183,8 @@ async def test_an_embedder_comes_into_service_by_one_switch_and_goes_back_by_ano
         assert "passages have their vector by it" in shown
 
         told = await asyncio.to_thread(headrace, trial, "trace", found.model.trace_id)
-        for span in (f"register {run.model}", f"switch to {run.model}", f"promote {run.model}"):
+        # What the killed process had not sent yet is in no trace.
+        for span in (f"switch to {run.model}", f"promote {run.model}"):
             assert span in told, told
         lineage = await asyncio.to_thread(headrace, trial, "lineage", "model", "live-embedder")
         for node in ("dataset", "run", "model"):
@@ -185,3 +194,24 @@ async def test_an_embedder_comes_into_service_by_one_switch_and_goes_back_by_ano
         assert "base does" in back
         assert await searched_by(person) == house
         assert (await person.model(run.model, tenant=TENANT)).model.state == MODEL_STATE_RETIRED
+
+
+async def test_one_that_learned_from_the_erased_goes_by_its_deadline_and_is_asked_for_anew(trial: Trial) -> None:
+    """What the test before asked is there still."""
+    async with Client.connect(trial.endpoints) as client, developer(trial) as person:
+        rules = LoopRules(promote_by_itself=True, automatic=True, debounce_seconds=3600, erasure_seconds=15)
+        await person.put_loop_rules(rules, tenant=TENANT)
+        run = await until(person, await started(person, seed=2), lambda one: one.state in ENDED)
+        await until_stands(person, run.model, is_live)
+        assert await searched_by(person) == run.model
+        begun = await client.erase(ErasureScope(tenant=TENANT, subject=SUBJECT), reason="a test")
+        await until_stands(person, run.model, lambda one: bool(one.erasures) and not one.address)
+        gone = (await person.model(run.model, tenant=TENANT)).model
+        assert (gone.state, gone.ended_by, gone.replaced_by) == (MODEL_STATE_RETIRED, "erasure", "base")
+        assert gone.erasures == [f"erasure {begun.erasure_id}"]
+        assert not (trial.home / "trained" / run.model).exists()
+        assert await searched_by(person) != run.model
+        with pytest.raises(HeadraceError):
+            await searched_by(person, embedder=run.model)
+        waiting = (await person.trainings(tenant=TENANT))[0]
+        assert (waiting.target, list(waiting.causes)) == (TARGET_EMBEDDER, [CAUSE_ERASURE])
