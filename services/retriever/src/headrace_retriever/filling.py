@@ -97,14 +97,14 @@ class Filler:
         except Unavailable as error:
             log.warning("indexes wait", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
-            return False
+            return True
 
     async def turn(self, tenant: str) -> bool:
         """Fills some of a tenant's generations, if no other instance does. Returns whether there is more to do.
 
         Raises Unavailable.
         """
-        due = [one for one in await self.books.kept(tenant) if self.clock() >= self._rests.get(_key(one), 0.0)]
+        due = [one for one in await self.books.kept(tenant) if await self._is_due(one)]
         if not due and not await self.books.sweep(tenant):
             return False
         async with self.books.filling(tenant) as is_mine:
@@ -112,6 +112,11 @@ class Filler:
                 return False
             await self.books.sweep(tenant)
             return any([await self._fill_some(one) for one in due])
+
+    async def _is_due(self, generation: Generation) -> bool:
+        if self.clock() < self._rests.get(_key(generation), 0.0):
+            return False
+        return bool(generation.state == "preparing" or generation.failure) or await self.books.is_behind(generation)
 
     async def _fill_some(self, generation: Generation) -> bool:
         """Fills some batches of one. Returns whether there is more to do."""
@@ -138,9 +143,9 @@ class Filler:
             opened = await self._opened(passages)
             vectors = await self._embed(generation, [text for _, text in opened]) if opened else ()
             ids = [passage.chunk_id for passage, _ in opened]
-            filled = await self.books.fill(Filling(generation, dict(zip(ids, vectors, strict=True))))
-            describe(current, {"headrace.model": generation.model, "headrace.chunks": filled})
-        counter("headrace.generations.filled").add(filled)
+            await self.books.fill(Filling(generation, dict(zip(ids, vectors, strict=True))))
+            describe(current, {"headrace.model": generation.model, "headrace.chunks": len(ids)})
+        counter("headrace.generations.filled").add(len(ids))
         last = passages[-1]
         self._spots[_key(generation)] = Spot(last.document.source, last.document.document_id, last.ordinal)
         return True

@@ -134,11 +134,11 @@ class Filled(Protocol):
     async def learn(self, generation: Generation, embedder: Embedder) -> None:
         """Notes what makes its vectors. Raises Unusable("unusable") when it was another before."""
 
-    async def fill(self, filling: Filling) -> int:
-        """Stores vectors in one transaction, of those chunks that are still there; none in a generation that is gone.
+    async def is_behind(self, generation: Generation) -> bool:
+        """Says whether a chunk has no vector in the generation."""
 
-        Returns how many.
-        """
+    async def fill(self, filling: Filling) -> None:
+        """Stores vectors in one transaction: of chunks that are still there, in a generation that is not gone."""
 
     async def settle(self, generation: Generation, *, now: datetime) -> None:
         """Notes that it is ready if no chunk lacks its vector, and that nothing keeps it from getting on."""

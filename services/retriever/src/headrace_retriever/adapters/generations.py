@@ -110,11 +110,16 @@ class PostgresGenerations:
         if row is None or (row["dimensions"], row["hash"]) != (embedder.dimensions, embedder.hash):
             raise Unusable("unusable")
 
-    async def fill(self, filling: Filling) -> int:
+    async def is_behind(self, generation: Generation) -> bool:
+        """See Filled.is_behind."""
+        async with self._database.transaction(tenant=generation.tenant) as connection:
+            return bool(await connection.fetchval(statements.IS_LACKING, generation.tenant, generation.number))
+
+    async def fill(self, filling: Filling) -> None:
         """See Filled.fill."""
         async with self._database.transaction(tenant=filling.generation.tenant) as connection:
             await hold_with_others(connection, filling.generation.tenant)
-            return await fill_in(connection, filling)
+            await fill_in(connection, filling)
 
     async def settle(self, generation: Generation, *, now: datetime) -> None:
         """See Filled.settle."""
@@ -151,19 +156,14 @@ async def read_state(connection: Connection, tenant: str, number: int) -> State 
     return state
 
 
-async def fill_in(connection: Connection, filling: Filling) -> int:
+async def fill_in(connection: Connection, filling: Filling) -> None:
     """Stores vectors in the caller's transaction, which holds the tenant's generations with others."""
     key = (filling.generation.tenant, filling.generation.number)
     if await connection.fetchval(statements.STATE, *key) in (None, "gone"):
-        return 0
-    before = await connection.fetchval(_COUNT_OF, *key, list(filling.vectors))
+        return
     with statement("INSERT trained_vectors", operation="INSERT", collection="trained_vectors"):
         rows = [(*key, chunk_id, vector.tolist()) for chunk_id, vector in filling.vectors.items()]
         await connection.executemany(statements.FILL, rows)
-    return int(await connection.fetchval(_COUNT_OF, *key, list(filling.vectors))) - int(before)
-
-
-_COUNT_OF = "SELECT count(*) FROM trained_vectors WHERE tenant = $1 AND generation = $2 AND chunk_id = ANY($3::uuid[])"
 
 
 async def switch_in(connection: Connection, switch: Switch, *, now: datetime) -> Switched:
