@@ -118,6 +118,22 @@ async def test_one_that_no_index_is_made_for_is_refused(home: House) -> None:
     assert (await home.office.judge(run, name)).failure == "not_loaded"
 
 
+async def test_a_newer_one_takes_the_index_of_one_that_nobody_promoted(home: House) -> None:
+    home.loop.rules = replace(home.loop.rules, promote_by_itself=False)
+    older, old = await embedder(home), await embedder(home, dataset="d2")
+    home.indexes.places |= {HOUSE: 9}
+    home.indexes.refuse = True
+    run = home.run(dataset="d3", target=Target.EMBEDDER)
+    name = await home.office.register(run, home.made(run))
+    with pytest.raises(Unavailable):
+        await home.office.judge(run, name)
+    home.indexes.refuse = False
+    assert (await home.get(older)).ended_by == "replaced"
+    assert (await home.get(old)).state is State.CANDIDATE
+    assert home.told()[-1] == ("RETIRED", older, "replaced")
+    assert (await home.office.judge(run, name)).passed
+
+
 async def test_a_person_promotes_where_the_rules_say_so(home: House) -> None:
     home.loop.rules = replace(home.loop.rules, promote_by_itself=False)
     run, name = await home.candidate(target=Target.EMBEDDER)

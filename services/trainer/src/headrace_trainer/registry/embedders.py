@@ -46,10 +46,12 @@ class SearchBench:
 
     async def tried(self, model: Model) -> Loaded:
         """See Examiner. However long the index takes, it is waited for while it gets on. Raises Unavailable where it
-        does not, which is nothing that the candidate can help."""
+        does not, which is nothing that the candidate can help; and where another one's index has to go first."""
         try:
             await self.indexes.prepare(model)
         except Conflict:
+            if await self.moves.made_room(model):
+                raise Unavailable("room for another index") from None
             return Loaded("failed", "refused")
         return await self._prepared(model)
 

@@ -149,6 +149,15 @@ class Moves:
             self.tell(unit, again, Change.PROMOTED, before=found, because=because, now=now, step=step)
         await self.watch(books, gone)
 
+    async def made_room(self, model: Model) -> bool:
+        """Retires the oldest other candidate of its target, which waits for a person, or was never judged since its run
+        was stopped; says whether there was one."""
+        async with self.shelf.open(model.tenant) as (unit, books):
+            waiting = [one for one in await books.newest(model.tenant, shelves.MOST) if _waits_beside(one, model)]
+            if waiting:
+                await self.retire(unit, books, waiting[-1], replaced_by=model.model, now=self.shelf.now())
+        return bool(waiting)
+
     async def retire(self, unit: Outgoing, books: Books, model: Model, *, replaced_by: str, now: datetime) -> None:
         """It answers no more, and is not stood by for either."""
         because = "erasure" if model.is_condemned else "replaced"
@@ -176,3 +185,8 @@ class Moves:
         """Says what became of it, by whom the step says."""
         by = (step or before.step or Step(Doing.NOTHING, "run", BY_ITSELF)).by
         tell(unit, model, change, before=before.state, because=because, by=by, now=now)
+
+
+def _waits_beside(one: Model, model: Model) -> bool:
+    is_other = one.model != model.model and one.target is model.target
+    return is_other and one.state is State.CANDIDATE and one.step is None
