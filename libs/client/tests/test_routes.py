@@ -45,6 +45,7 @@ class FakeRoutes(RouteServiceServicer):
     asked: list[Any] = field(default_factory=list)
     quality: list[routes_pb2.KindQuality] = field(default_factory=list)
     refusal: tuple[grpc.StatusCode, str] | None = None
+    passed_over: str = ""
 
     async def ListRoutes(self, request: routes_pb2.ListRoutesRequest, context: Any) -> routes_pb2.ListRoutesResponse:
         return routes_pb2.ListRoutesResponse(routes=self.held)
@@ -88,7 +89,9 @@ class FakeRoutes(RouteServiceServicer):
     async def GetKinds(self, request: routes_pb2.GetKindsRequest, context: Any) -> routes_pb2.GetKindsResponse:
         kinds = [routes_pb2.Kind(name="how-to", description="Doing", examples=["How do I read?"])]
         embedder = Versioned(name="all-MiniLM-L6-v2", version="0123456789abcdef")
-        return routes_pb2.GetKindsResponse(version=2, kinds=kinds, quality=self.quality, embedder=embedder)
+        return routes_pb2.GetKindsResponse(
+            version=2, kinds=kinds, quality=self.quality, embedder=embedder, passed_over_model=self.passed_over
+        )
 
 
 @dataclass
@@ -240,6 +243,17 @@ async def test_kinds_are_put_from_a_file_and_badly_told_ones_are_warned_of(infer
     ran = await headrace_command("routes", "kinds", "show", "--examples", where=inference.where)
     assert "learned with all-MiniLM-L6-v2 0123456789abcdef" in ran.out
     assert "  How do I read?" in ran.out
+
+
+async def test_whoever_changes_kinds_is_told_what_recognises_them_no_more(inference: Served, tmp_path: Path) -> None:
+    inference.fake.passed_over = "acme-kinds@aa"
+    file = tmp_path / "kinds.yaml"
+    file.write_text(KINDS)
+    for words in (("put", str(file)), ("show",)):
+        ran = await headrace_command("routes", "kinds", *words, where=inference.where)
+        assert "acme-kinds@aa is in service, and is not asked" in " ".join(ran.err.split())
+    ran = await headrace_command("routes", "kinds", "show", "--json", where=inference.where)
+    assert ran.json[0]["passed_over_model"] == "acme-kinds@aa"
 
 
 @pytest.mark.parametrize(

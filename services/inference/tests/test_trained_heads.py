@@ -113,7 +113,7 @@ async def test_the_one_in_service_recognises_and_the_answer_says_so(served: Serv
     assert sum(score.confidence for score in found.scores) == pytest.approx(1)
     served.office.router = served.office.service.router
     kinds = await served.office.service.GetKinds(routes_pb2.GetKindsRequest(tenant="demo"), None)  # type: ignore[arg-type]
-    assert kinds.kinds_model == "kinds@aa"
+    assert (kinds.kinds_model, kinds.passed_over_model) == ("kinds@aa", "")
 
 
 @pytest.mark.parametrize("standing", ["candidate", "canary", "rolled_back"])
@@ -164,6 +164,10 @@ async def test_new_kinds_are_recognised_by_their_examples_at_once(served: Served
     questions["pouring"].append("how do I pour")
     await served.office.put_kinds(**questions)
     assert (await served.explained()).routing.kinds_model == ""
+    served.office.router = served.office.service.router
+    request = routes_pb2.GetKindsRequest(tenant="demo")
+    kinds = await served.office.service.GetKinds(request, None)  # type: ignore[arg-type]
+    assert (kinds.kinds_model, kinds.passed_over_model) == ("", "kinds@aa")
 
 
 async def test_a_query_is_recognised_by_it_and_takes_its_kinds_route(served: Served, make: Make) -> None:

@@ -69,6 +69,9 @@ class Heads(Protocol):
     def in_service(self, tenant: str) -> TrainedRecogniser | None:
         """The one that was promoted last; None where there is none, or it is not in memory."""
 
+    def promoted(self, tenant: str) -> str:
+        """The name of the one that was promoted last, "NAME@VERSION", in memory or not; "" where there is none."""
+
     def named(self, tenant: str, model: str) -> TrainedRecogniser:
         """One by its name, "NAME@VERSION", in service or not. Raises Broken."""
 
@@ -80,6 +83,11 @@ class NoHeads:
         """See Heads.in_service."""
         del tenant
         return None
+
+    def promoted(self, tenant: str) -> str:
+        """See Heads.promoted."""
+        del tenant
+        return ""
 
     def named(self, tenant: str, model: str) -> TrainedRecogniser:
         """See Heads.named."""

@@ -57,12 +57,15 @@ class RouteServicer(RouteServiceServicer):
         learned = next(iter(table.learned.values()), None)
         if learned is None:
             learned = await self.router.tables.learn(request.tenant, table.kinds)
+        asked = self.router.model_for(request.tenant, table, learned.embedder)
+        promoted = self.router.heads.promoted(request.tenant)
         return routes_pb2.GetKindsResponse(
             version=table.kinds.version,
             kinds=map(translate.from_kind, table.kinds.kinds),
             quality=map(translate.from_quality, learned.quality),
             embedder=translate.from_embedder(learned.embedder),
-            kinds_model=self.router.model_for(request.tenant, table, learned.embedder),
+            kinds_model=asked,
+            passed_over_model=promoted if promoted != asked else "",
         )
 
     async def PutRoute(self, request: routes_pb2.PutRouteRequest, context: Context) -> routes_pb2.PutRouteResponse:

@@ -18,6 +18,7 @@ from headrace_client.cli.routes_words import (
     COLUMNS,
     explained_json,
     explained_lines,
+    idle_words,
     kind_json,
     quality_json,
     quality_table,
@@ -263,12 +264,13 @@ async def _put_kinds(given: list[Kind], *, tenant: str, person: str, stated: str
     with waiting("Learning the kinds"):
         async with connected(stated, person=person, role=_ROLE) as client:
             found = await client.put_kinds(given, tenant=tenant)
+            passed_over = (await client.kinds(tenant=tenant)).passed_over_model
     if as_json:
-        say_json(quality_json(found))
+        say_json({**quality_json(found), "passed_over_model": passed_over})
         return DONE
     say(f"Version {found.version} of the kinds is in force. Told by the other examples, each example is:")
     say_table(*quality_table(found.quality))
-    for line in warnings(found.quality):
+    for line in (*warnings(found.quality), *idle_words(passed_over)):
         notice(line, style="yellow")
     return DONE
 
@@ -278,12 +280,15 @@ async def _show_kinds(with_examples: bool, *, tenant: str, person: str, stated: 
         found = await client.kinds(tenant=tenant)
     if as_json:
         kinds_told = [kind_json(kind) for kind in found.kinds]
-        say_json({**quality_json(found), "kinds": kinds_told, "kinds_model": found.kinds_model})
+        models = {"kinds_model": found.kinds_model, "passed_over_model": found.passed_over_model}
+        say_json({**quality_json(found), "kinds": kinds_told, **models})
         return DONE
     say(f"Version {found.version}, learned with {found.embedder.name} {found.embedder.version}.")
     if found.kinds_model:
         say(f"They are recognised by {found.kinds_model}. Without it, told by the other examples, each example is:")
     say_table(*quality_table(found.quality))
+    for line in idle_words(found.passed_over_model):
+        notice(line, style="yellow")
     for kind in found.kinds if with_examples else ():
         say("", f"{kind.name}: {kind.description}".rstrip(": "), *(f"  {example}" for example in kind.examples))
     return DONE

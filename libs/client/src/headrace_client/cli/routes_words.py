@@ -185,6 +185,14 @@ def warnings(quality: Iterable[KindQuality]) -> list[str]:
     return [_advice(one) for one in quality if one.recall < _POOR]
 
 
+def idle_words(model: str) -> list[str]:
+    """What to do about a trained model that is in service and is not asked."""
+    if not model:
+        return []
+    why = "it learned other kinds than these, or by another embedder, or cannot be read"
+    return [f"{model} is in service, and is not asked: {why}. Train it anew: headrace train start --target kinds"]
+
+
 def _advice(one: KindQuality) -> str:
     told = f"Only {percent(one.recall)} of the examples of {one.kind} are recognised"
     if one.mistaken_for in {"", "other"}:

@@ -70,8 +70,17 @@ class TrainedHeads:
 
     def in_service(self, tenant: str) -> TrainedRecogniser | None:
         """See Heads.in_service."""
+        live = self._live(tenant)
+        return live.recogniser if live else None
+
+    def promoted(self, tenant: str) -> str:
+        """See Heads.promoted."""
+        live = self._live(tenant)
+        return live.record.model if live else ""
+
+    def _live(self, tenant: str) -> _Kept | None:
         live = [kept for kept in self._of.get(tenant, {}).values() if kept.record.standing == "live"]
-        return max(live, key=lambda kept: kept.record.changed_at).recogniser if live else None
+        return max(live, key=lambda kept: kept.record.changed_at, default=None)
 
     def named(self, tenant: str, model: str) -> TrainedRecogniser:
         """See Heads.named. Raises Broken, NotYet."""
