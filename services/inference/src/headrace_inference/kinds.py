@@ -120,7 +120,9 @@ class TrainedRecogniser:
 
     def recognise(self, vector: NDArray[np.floating]) -> Recognised:
         """See Recognises."""
-        return self.scores(vector)[0]
+        shares = self.head.probabilities(vector)
+        best = int(np.argmax(shares))
+        return Recognised(self.head.kinds[best], float(shares[best]), self.model)
 
     def scores(self, vector: NDArray[np.floating]) -> list[Recognised]:
         """See Recognises."""
