@@ -571,6 +571,13 @@ async def test_the_house_answers_where_the_tenants_own_cannot_be_had(home: Home,
     assert again.embedder.name == FIRST
 
 
+async def test_many_questions_at_once_are_all_searched_by_it(home: Home) -> None:
+    await home.put("a", "one")
+    await home.live()
+    found = await asyncio.gather(*(home.ask(f"question {i}") for i in range(20)))
+    assert {one.embedder.name for one in found if one.embedder} == {FIRST}
+
+
 async def test_vectors_of_another_identity_are_not_searched_with(home: Home) -> None:
     await home.put("a", "one")
     await home.live()

@@ -41,7 +41,7 @@ class OwnVectors:
     embedder: OwnEmbedder
     clock: Callable[[], float]
     _live: dict[str, Generation] = field(default_factory=dict)
-    _rests: dict[str, _Rest] = field(default_factory=dict)
+    _rests: dict[tuple[str, str], _Rest] = field(default_factory=dict)
 
     def learn(self, tenant: str, live: Generation | None) -> None:
         """Remembers which generation is live; None for the house's."""
@@ -87,7 +87,8 @@ class OwnVectors:
 
     async def _tried(self, live: Generation, texts: Sequence[Opened], *, what: str) -> Sequence[Vector]:
         """Vectors by the live embedder; none where it cannot be had, which is counted."""
-        rest = self._rests.setdefault(live.model, _Rest())
+        key = (live.tenant, live.model)
+        rest = self._rests.setdefault(key, _Rest())
         if self.clock() < rest.until:
             return _missed(what, "resting")
         try:
@@ -97,7 +98,7 @@ class OwnVectors:
             rest.failures += 1
             rest.until = self.clock() + min(FIRST_REST * 2.0 ** min(rest.failures - 1, 16), LONGEST_REST)
             return _missed(what, why(error))
-        del self._rests[live.model]
+        self._rests.pop(key, None)
         return vectors
 
 
