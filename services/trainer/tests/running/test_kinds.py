@@ -88,8 +88,11 @@ async def test_examples_background_and_what_people_said_are_learned_from() -> No
 
 
 async def test_what_only_the_machine_said_is_never_learned_from() -> None:
-    _, lines = await told(SomeKinds(), row("guessed", "how do I err", "how-to", stated=False))
-    assert "guessed" not in {line["row_id"] for line in lines}
+    guessed = row("guessed", "how do I err", "how-to", stated=False)
+    _, lines = await told(SomeKinds(), guessed, row("q1", "how do I open", "how-to"))
+    assert {line["row_id"] for line in lines if line["said"] == "people"} == {"q1"}
+    with pytest.raises(Stopped, match="empty_dataset"):
+        await told(SomeKinds(), guessed)
 
 
 async def test_that_it_never_is_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

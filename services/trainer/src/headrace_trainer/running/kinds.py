@@ -67,12 +67,12 @@ class Vectors:
         """See Rendering. Raises Unavailable too: while nothing embeds, and when another embedder answers in the
         middle, whose vectors say nothing to the first one's."""
         del base, laying
-        defined = await self.kinds.defined(run.tenant)
-        if defined is None:
-            raise Stopped("empty_dataset")
         asked = [
             _Said(row.row_id, row.kind, row.question, "people", row.held_out) async for row in rows if is_told(row)
         ]
+        defined = await self.kinds.defined(run.tenant)
+        if defined is None or not asked:
+            raise Stopped("empty_dataset")
         lines, embedder = await self._embedded([*asked, *_examples(defined), *_background()])
         log.info("questions embedded", people=len(asked), rows=len(lines), kinds=len(defined.examples))
         return [json.dumps(line).encode() + b"\n" for line in (_told(defined, embedder), *lines)]
