@@ -25,6 +25,8 @@ WATCH = "headrace.query.v1.QueryService/Watch"
 GET_INTERACTION = "headrace.feedback.v1.FeedbackService/Get"
 EXPORT = "headrace.feedback.v1.FeedbackService/Export"
 SEARCH = "headrace.retrieval.v1.RetrievalService/Search"
+#: Measures where passages are found, among all tiers, and reads none.
+MEASURES = "service:trainer"
 #: What interactions are exported for; the others are done, not read.
 EXPORTED = (Purpose.EVALUATE, Purpose.REVIEW, Purpose.TRAIN, Purpose.SHARE)
 
@@ -88,7 +90,8 @@ async def exported_against_the_policy(callee: Callee, side: Side, tokens: Tokens
 
 
 async def found_against_the_policy(callee: Callee, side: Side, tokens: Tokens, policy: Policy) -> AsyncIterator[str]:
-    """The searches that found documents above what the role may be answered from, or not all below."""
+    """The searches that found documents above what the role may be answered from, or not all below; of whoever is told
+    places alone, those that say more."""
     for role in sorted(METHODS[SEARCH].roles):
         for asked in Tier:
             request = retrieval.SearchRequest(
@@ -98,6 +101,11 @@ async def found_against_the_policy(callee: Callee, side: Side, tokens: Tokens, p
             outcome = await callee.call(SEARCH, request, tokens.of(role, side.tenant))
             responses: Any = outcome.responses
             found = {Tier(chunk.reference.tier) for response in responses for chunk in response.chunks}
+            if role == MEASURES:
+                told = [chunk for response in responses for chunk in response.chunks]
+                if not told or any(chunk.HasField("text") or chunk.reference.title for chunk in told):
+                    yield f"{role} up to {asked.label} is told what passages say, or nothing ({outcome.code.name})"
+                continue
             opened = {tier for tier in Tier if tier <= asked and _allows(policy, Purpose.ANSWER, tier, role)}
             if found != opened:
                 yield f"{role} up to {asked.label}: {sorted(found)}, not {sorted(opened)} ({outcome.code.name})"

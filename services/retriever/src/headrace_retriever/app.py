@@ -101,7 +101,7 @@ async def _filling(filler: Filler) -> AsyncIterator[None]:
 def _asker(policy: Policy) -> Asker:
     """Returns who calls. Outside of a call nobody does.
 
-    The trainer measures by whose vectors a passage is found: it asks about all tiers, and opens nothing.
+    The trainer measures by whose vectors a passage is found: among those of all tiers, and reads none.
     """
     role = current_principal().role
     if role == _TRAINER:

@@ -37,6 +37,7 @@ from headrace_retriever.translate import (
     from_switched,
     from_wanted,
     opened,
+    places_of,
     to_listing,
     to_lookup,
     to_standing_of,
@@ -49,7 +50,7 @@ from headrace_retriever.translate import (
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who searches. clearance: up to which tier they are answered; None: not at all. chooses: whether they may say by
-    whose vectors. reads: whether what was found is opened for them."""
+    whose vectors. reads: whether they see what passages say, or only where they are."""
 
     clearance: Tier | None
     chooses: bool
@@ -94,7 +95,9 @@ class RetrievalServicer(RetrievalServiceServicer):
             generations=searching.generations,
         )
         response = from_lookup(found)
-        return opened(response, await searching.vault.opener_for(response)) if asker.reads else response
+        if not asker.reads:
+            return places_of(response)
+        return opened(response, await searching.vault.opener_for(response))
 
     async def GetChunks(self, request: GetChunksRequest, context: Any) -> GetChunksResponse:
         """Hands passages out as they rest. Whoever calls has asked whether they may be read, and opens them itself."""

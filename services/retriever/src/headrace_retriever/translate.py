@@ -317,6 +317,26 @@ def from_lookup(found: Found) -> SearchResponse:
     return SearchResponse(chunks=map(_from_passage, found.passages), settings=_from_settings(found))
 
 
+def places_of(response: SearchResponse) -> SearchResponse:
+    """Returns where passages were found, and nothing of what they say."""
+    return SearchResponse(chunks=map(_place_of, response.chunks), settings=response.settings)
+
+
+def _place_of(chunk: RetrievedChunk) -> RetrievedChunk:
+    found = chunk.reference
+    reference = ChunkReference(
+        chunk_id=found.chunk_id,
+        version=found.version,
+        source=found.source,
+        document_id=found.document_id,
+        ordinal=found.ordinal,
+        tier=found.tier,
+        score=found.score,
+        similarity=found.similarity,
+    )
+    return RetrievedChunk(reference=reference, vector_rank=chunk.vector_rank, text_rank=chunk.text_rank)
+
+
 def opened(response: SearchResponse, opener: Opener) -> SearchResponse:
     """Returns the response in the clear, without the passages whose key is destroyed: as if they were not found."""
     chunks = (_opened_chunk(chunk, opener) for chunk in response.chunks)
