@@ -638,7 +638,8 @@ async def test_the_trainer_is_told_places_and_nothing_of_what_is_there(service: 
     for chunk in response.chunks:
         assert chunk.vector_rank
         assert not chunk.HasField("text")
-        assert not (chunk.reference.title or chunk.reference.HasField("sealed_labels"))
+        assert not chunk.reference.title
+        assert not chunk.reference.HasField("sealed_labels")
     assert b"hunter2" not in response.SerializeToString()
 
 
