@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from headrace_runtime.errors import Rejected, Violation
 from headrace_drift.baselines import Baseline
 from headrace_drift.measuring import Explanation, Raised, Reading, Sketch, Slice
 from headrace_drift.ports import AlertRecord, LookRecord
+
+#: A dataset as a person names it: an id, the first digits of one, or a series.
+REFERENCE = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 def to_slice(slice_: Slice) -> drift_pb2.Slice:
@@ -117,11 +121,14 @@ class Wish:
 
 
 def read_wish(request: service_pb2.SetBaselineRequest) -> Wish:
-    """Reads it. Raises Rejected for neither, for both, and for a period that ends before it begins."""
+    """Reads it. Raises Rejected for neither, for both, for what names no dataset, and for a period that ends before it
+    begins."""
     begins = from_timestamp(request, "from")
     ends = from_timestamp(request, "until")
     if bool(request.dataset) == bool(begins or ends):
         raise Rejected(Violation("dataset", "missing", "Name a dataset, or a period by `from` and `until`."))
+    if request.dataset and not REFERENCE.fullmatch(request.dataset):
+        raise Rejected(Violation("dataset", "malformed", "An id, 8 or more of its digits, or the name of a series."))
     if not request.dataset and not (begins and ends and begins < ends):
         raise Rejected(Violation("until", "out_of_range", "A period has a beginning, and an end after it."))
     return Wish(request.tenant, request.dataset, begins, ends)

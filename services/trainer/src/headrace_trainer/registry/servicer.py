@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,21 @@ from headrace_trainer.registry.lineage import Graph
 from headrace_trainer.registry.models import Doing
 from headrace_trainer.registry.office import Office
 from headrace_trainer.registry.tracing import Tracer
-from headrace_trainer.registry.translate import read_reason, read_state, to_listed, to_model, to_serving
+from headrace_trainer.registry.translate import read_reason, read_state, read_target, to_listed, to_model, to_serving
 from headrace_trainer.running.runs import Person
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 #: A name, an id or a key is no longer than this.
 MOST_CHARACTERS = 600
+#: What a lineage begins at, as the feedback logger knows it, and how that is said. The rest may be any text.
+_SOURCE = r"(dataset:)?[a-z0-9_-]{1,64}"
+_TRACED = {
+    "dataset": (re.compile(r"[a-z0-9_-]{1,64}"), "An id, 8 or more of its digits, or the name of a series."),
+    "source": (re.compile(_SOURCE), "A source has 1 to 64 of a-z, 0-9, _ and -."),
+    "document": (re.compile(_SOURCE + r"/.{1,512}", re.DOTALL), "As SOURCE/ID."),
+    "query_id": (re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"), "A UUID is expected."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,11 @@ class ModelServicer(service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(self, request: service_pb2.ListModelsRequest, context: Context) -> Any:
         del context
-        state = read_state(request.state)
+        state, target = read_state(request.state), read_target(request.target)
         models = [
             to_listed(model)
             for model in await self._shelf.all(_tenant(request.tenant))
-            if request.target in (0, model.target) and state in (None, model.state)
+            if target in (None, model.target) and state in (None, model.state)
         ]
         return service_pb2.ListModelsResponse(models=models)
 
@@ -89,6 +98,7 @@ class ModelServicer(service_pb2_grpc.ModelServiceServicer):
         if what is None:
             raise Rejected(Violation("what", "missing", "Say of what: a model, a dataset, a source, a subject, …"))
         value = _named(what, getattr(request, what))
+        _check_traced(what, value)
         return to_lineage(await self._desk.tracer.trace(_tenant(request.tenant), what, value))
 
     def _person(self) -> Person:
@@ -110,6 +120,12 @@ def to_lineage(graph: Graph) -> service_pb2.TraceLineageResponse:
         setattr(edge, "from", of)
         edges.append(edge)
     return service_pb2.TraceLineageResponse(nodes=nodes, edges=edges)
+
+
+def _check_traced(what: str, value: str) -> None:
+    """Raises Rejected for what can be the name of no such thing."""
+    if what in _TRACED and not _TRACED[what][0].fullmatch(value):
+        raise Rejected(Violation(what, "malformed", _TRACED[what][1]))
 
 
 def _tenant(tenant: str) -> str:

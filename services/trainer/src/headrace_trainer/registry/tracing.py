@@ -66,7 +66,10 @@ class Tracer:
     async def _of_query(
         self, tenant: str, graph: Graph, query_id: str, traced: Traced, models: Sequence[Model]
     ) -> None:
-        """The model that answered and what it was made of are behind an answer; what learned from it comes after."""
+        """The model that answered and what it was made of are behind an answer; what learned from it comes after.
+        Raises NotFound where nobody knows of it."""
+        if not traced.answers and not traced.datasets:
+            raise NotFound("query", query_id)
         answer = graph.add(Node("answers", query_id, count=1, examples=(query_id,)))
         add_documents(graph, traced.documents, answer)
         for model in models:

@@ -13,7 +13,7 @@ from headrace_telemetry.tracing import trace_id_of
 
 from headrace_trainer.registry.models import Evidence, GateLine, GateReport, Model, Rollout, State, Variant
 from headrace_trainer.registry.ports import Loaded
-from headrace_trainer.running.runs import Memorisation
+from headrace_trainer.running.runs import Memorisation, Target
 
 REASON_CHARACTERS = 500
 
@@ -137,12 +137,21 @@ def stamp(moment: datetime | None) -> Timestamp | None:
 
 
 def read_state(value: int) -> State | None:
-    """Which state is asked for; None: all."""
-    return State(value) if value in State._value2member_map_ else None
+    """Which state is asked for; None: all. Raises Rejected."""
+    if value and value not in State._value2member_map_:
+        raise Rejected(Violation("state", "unknown_value", "There is no such state of a model."))
+    return State(value) if value else None
+
+
+def read_target(value: int) -> Target | None:
+    """What is trained, of what is asked for; None: all. Raises Rejected."""
+    if value and value not in Target._value2member_map_:
+        raise Rejected(Violation("target", "unknown_value", "A generator, the kinds, or the embedder."))
+    return Target(value) if value else None
 
 
 def read_reason(reason: str) -> str:
     """Why somebody does something. Raises Rejected."""
-    if len(reason) > REASON_CHARACTERS:
-        raise Rejected(Violation("reason", "too_long", f"At most {REASON_CHARACTERS} characters."))
+    if len(reason) > REASON_CHARACTERS or "\0" in reason:
+        raise Rejected(Violation("reason", "too_long", f"At most {REASON_CHARACTERS} characters, none NUL."))
     return reason

@@ -41,6 +41,8 @@ BECAUSE = re.compile(r"document [a-z0-9_-]{1,64}/.{1,512}", re.DOTALL)
 REASONS = 100
 REASON_CHARACTERS = 500
 KINDS = 100
+#: A query rests with the rules, and goes along with each run.
+QUERY_BYTES = 65_536
 #: Points of a curve that are told.
 CURVE = 500
 
@@ -153,6 +155,8 @@ def _check_numbers(message: Any, limits: dict[str, tuple[float, float]], prefix:
 
 def _check_query(query: DatasetQuery, field: str, *, method: int) -> Iterator[Violation]:
     """The rest is the feedback logger's to check, when it builds."""
+    if query.ByteSize() > QUERY_BYTES:
+        yield Violation(field, "too_long", f"At most {QUERY_BYTES:,} bytes in all.")
     if query.purpose not in (0, PURPOSE_TRAIN):
         yield Violation(f"{field}.purpose", "unsupported", "To train: leave it out.")
     if query.without_subjects:
@@ -273,7 +277,7 @@ def rules_of_json(content: dict[str, Any]) -> Rules:
 
 
 def read_run_id(tenant: str, run_id: str) -> UUID:
-    """Reads which run is meant. Raises Rejected, and NotFound for what can be no run's id."""
+    """Reads which run is meant. Raises Rejected, and NotFound for what can be no run's id, which is not repeated."""
     violations = list(check_tenant(tenant))
     if not run_id:
         violations.append(Violation("run_id", "missing", "Say which run."))
@@ -282,7 +286,7 @@ def read_run_id(tenant: str, run_id: str) -> UUID:
     try:
         return UUID(run_id)
     except ValueError:
-        raise NotFound("run", run_id[:64]) from None
+        raise NotFound("run", "") from None
 
 
 def read_pause(message: service_pb2.PauseLoopRequest, *, by: str, at: datetime) -> Pause:
