@@ -7,6 +7,7 @@ The trainer is killed while the run is under way, so that it is gone on with by 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +28,7 @@ from headrace_client.credentials import find_credentials
 from headrace_embedded.trial import Trial, running
 
 from services.inference.tests.kinds_of_questions import EXAMPLES, OTHERS, UNSEEN
-from tests.e2e.test_embedders import ENDED, developer, headrace, is_logged, until, until_live
+from tests.e2e.test_embedders import ENDED, developer, headrace, is_live, is_logged, until, until_stands
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(1200)]
 
@@ -87,6 +88,14 @@ async def reviewed(expert: Client, query_id: str, kind: str) -> None:
     assert await expert.label_review(item.item_id, labels, tenant=TENANT, kind=kind)
 
 
+async def reviewed_by_hand(trial: Trial, query_id: str, kind: str) -> None:
+    """As reviewed, by the commands that a reviewer types."""
+    item = json.loads(await asyncio.to_thread(headrace, trial, "review", "next", query_id, "--json"))
+    assert item["kinds"] == [*EXAMPLES, "other"]
+    labels = [f"{criterion['name']}={criterion['labels'][0]}" for criterion in item["rubric"]["criteria"]]
+    await asyncio.to_thread(headrace, trial, "review", "label", item["item_id"], *labels, "--kind", kind)
+
+
 async def started(person: Client) -> TrainingRun:
     query = DatasetQuery(purpose=PURPOSE_TRAIN, products=[PRODUCT], near_duplicates=2.0, test_share=0.4)
     request = StartTrainingRequest(tenant=TENANT, target=TARGET_KINDS, query=query, cause=CAUSE_PERSON)
@@ -108,7 +117,9 @@ async def until_recognised_by(person: Client, model: str) -> None:
 async def test_kinds_are_learned_from_reviewers_and_recognised_until_they_are_others(trial: Trial) -> None:
     async with Client.connect(trial.endpoints) as client, developer(trial) as person, reviewer(trial) as expert:
         await person.put_kinds(kinds(GIVEN), tenant=TENANT)
-        for kind, text in questions():
+        (kind, text), *rest = questions()
+        await reviewed_by_hand(trial, await asked(client, text), kind)
+        for kind, text in rest:
             await reviewed(expert, await asked(client, text), kind)
         await asked(client, "How do I leave this one to nobody?")  # whose kind only the machine says
         await person.put_loop_rules(LoopRules(promote_by_itself=True), tenant=TENANT)
@@ -122,7 +133,7 @@ async def test_kinds_are_learned_from_reviewers_and_recognised_until_they_are_ot
         assert "**Passed** against the tenant's examples" in found.card
         assert run.rows + run.held_out_rows == len(questions()), "what nobody reviewed is not among them"
 
-        await until_live(person, run.model)
+        await until_stands(person, run.model, is_live)
         await until_recognised_by(person, run.model)
         answered = await asked(client, NEW)
         routing = (await client.interaction(tenant=TENANT, query_id=answered)).interaction.routing
@@ -137,6 +148,7 @@ async def test_kinds_are_learned_from_reviewers_and_recognised_until_they_are_ot
 
         await person.put_kinds(kinds(GIVEN + 1), tenant=TENANT)
         await until_recognised_by(person, "")
+        assert (await person.kinds(tenant=TENANT)).passed_over_model == run.model
         back = await asyncio.to_thread(headrace, trial, "models", "rollback", "live-kinds", "--reason", "try")
         assert "base does" in back
         assert (await person.model(run.model, tenant=TENANT)).model.state == MODEL_STATE_RETIRED
