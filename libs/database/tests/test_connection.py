@@ -32,6 +32,24 @@ async def test_the_tenant_is_the_transactions_own(opened: Database) -> None:
 
 
 @pytest.mark.real
+async def test_all_statements_of_a_snapshot_see_the_same_moment(database: Any) -> None:
+    count = "SELECT count(*) FROM outbox"
+    insert = "INSERT INTO outbox (topic, key, headers, value) VALUES ('t', 'k', '{}', '')"
+    await database.migrate("ingest")
+    async with open_database(database.dsn("ingest"), schema="ingest", connections=2) as store:
+        async with store.snapshot(tenant="a") as connection:
+            assert await connection.fetchval("SELECT current_setting('headrace.tenant', true)") == "a"
+            before = await connection.fetchval(count)
+            async with store.transaction() as other:
+                await other.execute(insert)
+            assert await connection.fetchval(count) == before
+            with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                await connection.execute(insert)
+        async with store.snapshot() as connection:
+            assert await connection.fetchval(count) == before + 1
+
+
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("statement", "value"),
     [("SELECT $1::bigint", 2**63), ("SELECT $1::int", "no number"), ("SELECT $1::text", "\x00"), ("SELECT 1/$1", 0)],

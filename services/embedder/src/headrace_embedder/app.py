@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.embedding.v1.service_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -29,11 +30,13 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
     folder = read_model(settings.model)
     shelf = settings.cache / "embedders"
     limits = Limits(settings.batch_tokens, waiting=settings.waiting_texts, cached=settings.cached_vectors)
+    # A question of the house's may come behind a batch of another model's as well as one of its own documents.
+    lesser = replace(limits, batch_tokens=settings.batch_tokens // 2)
     async with (
         open_chunker(folder.tokenizer, chunk_tokens=settings.chunk_tokens, window=folder.window) as chunker,
         open_embedder(folder, threads=settings.threads, limits=limits) as embedder,
         open_trained(
-            EngineLoading(embedder.engine, settings.trained, shelf, limits, settings.threads),
+            EngineLoading(embedder.engine, settings.trained, shelf, lesser, settings.threads),
             most=settings.trained_models,
             shelf=shelf,
         ) as trained,
