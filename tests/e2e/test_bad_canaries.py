@@ -1,0 +1,108 @@
+"""A canary that is slow, and one that is worse, on the whole house: each is taken out seconds after that shows.
+
+They come through a gate whose rules let anything pass. Nobody's question fails meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headrace.feedback.v1.datasets_pb2 import DatasetQuery
+from headrace.privacy.v1.privacy_pb2 import PURPOSE_TRAIN
+from headrace.query.v1.answer_pb2 import AnswerCompleted
+from headrace.training.v1.models_pb2 import MODEL_STATE_CANARY, MODEL_STATE_CANDIDATE, Model
+from headrace.training.v1.service_pb2 import LoopRules, StartTrainingRequest
+from headrace.training.v1.training_pb2 import CAUSE_PERSON, RUN_STATE_DONE, TARGET_GENERATOR
+from headrace_client import Client
+from headrace_embedded.trial import Trial, running
+
+from tests.conftest import TOPICS
+from tests.e2e import spoiling
+from tests.e2e.training import TENANT, asked, developer, lenient, trained
+
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(1800)]
+
+log = logging.getLogger(__name__)
+
+PRODUCT = f"canaries-{uuid.uuid4().hex[:8]}"
+CANARY_SECONDS = 600.0
+#: From the answer that decides until the routes are as they were: a look a second, on cores that are busy.
+AT_ONCE = 15.0
+#: Answers of a canary that is this bad, at most, until that is known.
+ENOUGH = 80
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """Headrace with lenient rules, and a worker that makes bad models."""
+    launcher = f"{sys.executable} {Path(spoiling.__file__)}"
+    gate = str(lenient(tmp_path_factory.mktemp("gate")))
+    with running({"HEADRACE_TRAINER_GATE": gate, "HEADRACE_TRAINER_LAUNCHER": launcher}) as up:
+        yield up
+
+
+async def learned_from(client: Client) -> None:
+    """Questions that a run has for rows."""
+    await asyncio.gather(*(asked(client, f"What does the {topic} statement do?", product=PRODUCT) for topic in TOPICS))
+
+
+async def made(person: Client, seed: int) -> str:
+    """A bad model that the gate let through."""
+    query = DatasetQuery(purpose=PURPOSE_TRAIN, products=[PRODUCT], near_duplicates=2.0, test_share=0.5)
+    request = StartTrainingRequest(tenant=TENANT, target=TARGET_GENERATOR, query=query, seed=seed, cause=CAUSE_PERSON)
+    run = await trained(person, request)
+    assert run.state == RUN_STATE_DONE, f"{run.failure}\n{(await person.model(run.model, tenant=TENANT)).card}"
+    return str(run.model)
+
+
+async def until_taken_out(client: Client, person: Client, name: str) -> tuple[Model, list[AnswerCompleted]]:
+    """Users go on asking, a few at a time, while it is a canary. The model then, and all answers."""
+    answers: list[AnswerCompleted] = []
+    over = asyncio.Event()
+
+    async def user(topic: str) -> None:
+        while not over.is_set():
+            answers.append(await asked(client, f"What is {topic} for {uuid.uuid4().hex[:4]}?", product=PRODUCT))
+
+    async with asyncio.timeout(CANARY_SECONDS), asyncio.TaskGroup() as users:
+        for topic in TOPICS[:4]:
+            users.create_task(user(topic))
+        found = await person.model(name, tenant=TENANT)
+        while found.model.state in (MODEL_STATE_CANDIDATE, MODEL_STATE_CANARY):
+            await asyncio.sleep(0.5)
+            found = await person.model(name, tenant=TENANT)
+        over.set()
+    return found.model, answers
+
+
+@pytest.mark.parametrize("seed", [spoiling.SLOW, spoiling.WORSE], ids=["slow", "worse"])
+async def test_a_bad_canary_is_taken_out_within_seconds(trial: Trial, put_topics: Any, seed: int) -> None:
+    async with Client.connect(trial.endpoints) as client, developer(trial) as person:
+        await put_topics(client)
+        await learned_from(client)
+        rules = LoopRules(canary_share=0.5, canary_least_answers=1000, canary_most_seconds=3600, gate_cases=3)
+        await person.put_loop_rules(rules, tenant=TENANT)
+        name = await made(person, seed)
+        began = time.monotonic()
+        model, answers = await until_taken_out(client, person, name)
+        its = sorted(a.completed_at.ToDatetime(tzinfo=UTC) for a in answers if a.variant.name == "tuned")
+        seen = model.rollout.answers
+        took = (model.changed_at.ToDatetime(tzinfo=UTC) - its[min(seen, len(its)) - 1]).total_seconds()
+        told = f"{model.rollout.because} {seen} of {model.rollout.answers + model.rollout.champion_answers} answers, "
+        told += f"{time.monotonic() - began:.0f} s in all, {took:.1f} s after the last of them"
+        log.info("%s", told)
+        assert model.rollout.ended == "rolled_back", told
+        assert seen <= ENOUGH, told
+        assert took <= AT_ONCE, told
+        assert all(answer.text.plain for answer in answers)
+        again = [await asked(client, f"What does {topic} do now?", product=PRODUCT) for topic in TOPICS[:3]]
+        assert {answer.variant.name for answer in again} == {"default"}
