@@ -71,7 +71,9 @@ async def until_taken_out(client: Client, person: Client, name: str) -> tuple[Mo
 
     async def user(topic: str) -> None:
         while not over.is_set():
-            answers.append(await asked(client, f"What is {topic} for {uuid.uuid4().hex[:4]}?", product=PRODUCT))
+            # What the sources don't answer is refused before any model is asked, and says nothing of one.
+            question = f"What does the {topic} statement do {uuid.uuid4().hex[:4]}?"
+            answers.append(await asked(client, question, product=PRODUCT))
 
     async with asyncio.timeout(CANARY_SECONDS), asyncio.TaskGroup() as users:
         for topic in TOPICS[:4]:
