@@ -20,7 +20,7 @@ from headrace_embedded.trial import Trial, running
 from tests.conftest import TOPICS
 from tests.e2e.training import TENANT, asked, developer, headrace, trained
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(2700)]
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from headrace_client.errors import NotFound
 from headrace_embedded.trial import Trial
 
 TENANT = "demo"
-RUN_SECONDS = 1200.0
+RUN_SECONDS = 1800.0
 ENDED = (RUN_STATE_DONE, RUN_STATE_REFUSED, RUN_STATE_FAILED, RUN_STATE_CANCELLED)
 
 
