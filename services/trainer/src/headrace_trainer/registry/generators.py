@@ -20,6 +20,7 @@ from headrace_trainer.registry.rollout import ANY
 from headrace_trainer.registry.rules import Gate, Setting
 from headrace_trainer.registry.shelf import Shelf
 from headrace_trainer.registry.targets import Examined
+from headrace_trainer.registry.waiting import until_up
 from headrace_trainer.running.ports import Loop
 from headrace_trainer.running.rules import Rules
 from headrace_trainer.running.runs import Run, Target
@@ -56,15 +57,15 @@ class Bench:
 
     async def tried(self, model: Model) -> Loaded:
         """See Examiner. Inference tries again what it could not load, so one failure is none yet."""
-        began, failing_since = self.clock(), -1.0
-        while True:
-            loaded = await self.serving.loaded(model.tenant, model.version)
-            now = self.clock()
-            failing_since = (now if failing_since < 0 else failing_since) if loaded.state == "failed" else -1.0
-            has_failed = failing_since >= 0 and now - failing_since > self.patience.failing
-            if loaded.state == "up" or has_failed or now - began > self.patience.loading:
-                return loaded
-            await self.sleep(self.patience.look)
+        patience = self.patience
+        return await until_up(
+            lambda: self.serving.loaded(model.tenant, model.version),
+            look=patience.look,
+            loading=patience.loading,
+            failing=patience.failing,
+            sleep=self.sleep,
+            clock=self.clock,
+        )
 
     async def examined(self, run: Run, model: Model) -> Examined:
         """See Examiner."""

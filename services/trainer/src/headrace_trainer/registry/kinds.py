@@ -22,6 +22,7 @@ from headrace_trainer.registry.recognising import Guessed, findings_of, guess_of
 from headrace_trainer.registry.rules import Gate
 from headrace_trainer.registry.switching import sound
 from headrace_trainer.registry.targets import Examined
+from headrace_trainer.registry.waiting import until_up
 from headrace_trainer.running.runs import Run, Target
 
 #: Whom to ask for the tenant's examples alone, and for whatever is in service.
@@ -94,16 +95,15 @@ class KindsBench:
 
     async def tried(self, model: Model) -> Loaded:
         """See Examiner. Inference tries again what it could not read, so one failure is none yet."""
-        began, failing_since = self.clock(), -1.0
-        while (loaded := await self.recogniser.loaded(model)).state != "up":
-            now = self.clock()
-            failing_since = (now if failing_since < 0 else failing_since) if loaded.state == "failed" else -1.0
-            if failing_since >= 0 and now - failing_since > self.patience.failing:
-                break
-            if now - began > self.patience.loading:
-                break
-            await self.sleep(self.patience.look)
-        return loaded
+        patience = self.patience
+        return await until_up(
+            lambda: self.recogniser.loaded(model),
+            look=patience.look,
+            loading=patience.loading,
+            failing=patience.failing,
+            sleep=self.sleep,
+            clock=self.clock,
+        )
 
     async def examined(self, run: Run, model: Model) -> Examined:
         """See Examiner."""
