@@ -13,8 +13,8 @@ Clock = Callable[[], float]
 async def until_up(
     ask: Callable[[], Awaitable[Loaded]], *, look: float, loading: float, failing: float, sleep: Sleep, clock: Clock
 ) -> Loaded:
-    """How it stands in the end: up; or whatever it is after `loading` seconds, or after failing for `failing` seconds on
-    end, since who serves it tries again what could not be loaded. Asked every `look` seconds."""
+    """How it stands in the end: up; or whatever it is after `loading` seconds, or after failing for `failing` seconds
+    on end, since who serves it tries again what could not be loaded. Asked every `look` seconds."""
     began, failing_since = clock(), -1.0
     while (loaded := await ask()).state != "up":
         now = clock()
