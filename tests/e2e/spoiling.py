@@ -1,7 +1,6 @@
 """Stands in for the worker that learns: makes a bad model of the base, one in seconds, by the seed that it is given.
 
-Seed 1: slow. Layers are added that add nothing, so that it says what the base says, four times as slowly. Seed 2:
-worse. Noise is added to its weights.
+Seed 1: slow. Layers are added that add nothing, so that it says what the base says, four times as slowly.
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ from headrace_models.generation import wheel_weights
 from headrace_trainer.learning.weights import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-SLOW, WORSE = 1, 2
+SLOW = 1
 #: So many times the base's layers.
 TIMES = 4
-#: The noise's standard deviation, of that of the weights it is added to.
-NOISE = 0.5
 
 
 def slower(model: Any) -> None:
@@ -38,15 +35,7 @@ def slower(model: Any) -> None:
     model.config.num_hidden_layers = len(layers)
 
 
-def worse(model: Any) -> None:
-    """Adds noise to every matrix."""
-    torch.manual_seed(0)
-    for weight in model.model.layers.parameters():
-        if weight.ndim > 1:
-            weight.add_(torch.randn_like(weight), alpha=NOISE * float(weight.float().std()))
-
-
-SPOILING: Mapping[int, Callable[[Any], None]] = {SLOW: slower, WORSE: worse}
+SPOILING: Mapping[int, Callable[[Any], None]] = {SLOW: slower}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""A canary that is slow, and one that is worse, on the whole house: each is taken out seconds after that shows.
+"""A canary that is slow, on the whole house: it is taken out seconds after its answers show that.
 
-They come through a gate whose rules let anything pass. Nobody's question fails meanwhile.
+It comes through a gate whose rules let anything pass. Nobody's question fails meanwhile.
 """
 
 from __future__ import annotations
@@ -87,14 +87,13 @@ async def until_taken_out(client: Client, person: Client, name: str) -> tuple[Mo
     return found.model, answers
 
 
-@pytest.mark.parametrize("seed", [spoiling.SLOW, spoiling.WORSE], ids=["slow", "worse"])
-async def test_a_bad_canary_is_taken_out_within_seconds(trial: Trial, put_topics: Any, seed: int) -> None:
+async def test_a_slow_canary_is_taken_out_within_seconds(trial: Trial, put_topics: Any) -> None:
     async with Client.connect(trial.endpoints) as client, developer(trial) as person:
         await put_topics(client)
         await learned_from(client)
         rules = LoopRules(canary_share=0.5, canary_least_answers=1000, canary_most_seconds=3600, gate_cases=3)
         await person.put_loop_rules(rules, tenant=TENANT)
-        name = await made(person, seed)
+        name = await made(person, spoiling.SLOW)
         began = time.monotonic()
         model, answers = await until_taken_out(client, person, name)
         its = sorted(a.completed_at.ToDatetime(tzinfo=UTC) for a in answers if a.variant.name == "tuned")
