@@ -28,7 +28,7 @@ MODEL = replace(
 
 def answered(**more: object) -> Answered:
     """By the canary, in its own words."""
-    plain = Answered("acme", UUID(int=1), CANARY, "*", "grounded", "stop", service_ms=700.0)
+    plain = Answered("acme", UUID(int=1), CANARY, "*", "grounded", "stop", service_ms=700.0, tokens=300)
     return replace(plain, **more)  # type: ignore[arg-type]
 
 
@@ -64,6 +64,8 @@ def test_others_routes_and_variants_say_nothing() -> None:
     assert count(answered(variant=Variant("short", 3)), MODEL) is None
     assert count(answered(variant=None), MODEL) is None
     assert count(answered(finish_reason="withheld"), MODEL) is None
+    assert count(answered(grounding="not_in_sources", tokens=0), MODEL) is None, "no model was asked"
+    assert count(answered(finish_reason="failed", tokens=0), MODEL) == Answer("canary", failed=True, grounded=True)
     given_way = replace(MODEL.rollout, routes=(Touched("*", None, given_way=True),))  # type: ignore[type-var]
     assert count(answered(), replace(MODEL, rollout=given_way)) is None
 
@@ -78,6 +80,7 @@ def completed(home: House, variant: Variant, **more: object) -> answer_pb2.Answe
         variant=answer_pb2.Versioned(name=variant.name, version=str(variant.version)),
         grounding=answer_pb2.GROUNDING_GROUNDED,
         finish_reason="stop",
+        usage=answer_pb2.Usage(input_tokens=290, output_tokens=10),
         routing=answer_pb2.Routing(route="*", reason="share"),
         **more,  # type: ignore[arg-type]
     )

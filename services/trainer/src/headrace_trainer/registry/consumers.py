@@ -140,6 +140,7 @@ def read_answer(message: AnswerCompleted) -> Answered:
         finish_reason=message.finish_reason,
         passed_over=tuple((variant, reason) for variant, reason in passed_over if variant is not None),
         service_ms=_service_ms(message),
+        tokens=message.usage.input_tokens + message.usage.output_tokens,
     )
 
 

@@ -19,7 +19,8 @@ _SLOW = ("latency",)
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What an answer's event says of who was to write it, who did, and how it went. passed_over: variant and reason, in
-    order. service_ms: of the model's service."""
+    order. service_ms: of the model's service. tokens: that a model read and wrote for it; 0 where none was asked.
+    """
 
     tenant: str
     query_id: UUID
@@ -29,13 +30,25 @@ class Answered:
     finish_reason: str
     passed_over: tuple[tuple[Variant, str], ...] = ()
     service_ms: float | None = None
+    tokens: int = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nobody could answer it."""
+        return self.finish_reason in ("failed", "error")
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says something of whoever answered."""
+        return self.has_failed or (self.tokens > 0 and self.finish_reason != "withheld")
 
 
 def count(answered: Answered, canary: Model) -> Answer | None:
     """What it says of a canary or of the champion beside it; None where it says nothing of either.
 
     It belongs to the first of the two that the query was given to. What was passed over for its tier, its price or its
-    rate was not given the query.
+    rate was not given the query. What was refused before any model was asked, since nothing that was found is near the
+    question, is the same with every model: a canary that is proven by such answers is proven by nothing.
     """
     rollout = canary.rollout
     if rollout is None or canary.variant is None:
@@ -48,9 +61,9 @@ def count(answered: Answered, canary: Model) -> Answer | None:
             return Answer(sides[variant], failed=True)
         if variant in sides and reason in _SLOW:
             return Answer(sides[variant], too_slow=True)
-    if answered.variant is None or answered.variant not in sides or answered.finish_reason == "withheld":
+    if answered.variant is None or answered.variant not in sides or not answered.tells:
         return None
-    failed = answered.finish_reason in ("failed", "error")
+    failed = answered.has_failed
     return Answer(
         sides[answered.variant],
         failed=failed,
