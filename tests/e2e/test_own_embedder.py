@@ -36,7 +36,7 @@ from headrace_models.embedding import find_bundled
 from headrace_runtime.grpc_client import open_channel
 from safetensors.numpy import load_file, save_file
 
-pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(300)]
 
 TENANT, SECONDS = "demo", 90.0
 QUESTIONS = [

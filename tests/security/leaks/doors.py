@@ -322,6 +322,9 @@ _IDS = ("document_id", "page_token")
 def _fill(message: Message, field_: FieldDescriptor, text: str) -> None:
     if field_.name in _IDS:
         setattr(message, field_.name, "misused.md")
+    elif field_.message_type is not None and field_.message_type.GetOptions().map_entry:
+        if field_.message_type.fields_by_name["value"].type == field_.TYPE_STRING:
+            getattr(message, field_.name)[text] = text
     elif field_.message_type is not None:
         if field_.message_type.full_name.startswith("headrace."):
             inner = getattr(message, field_.name)
