@@ -50,7 +50,7 @@ def test_a_tour_goes_on_with_the_first_step_that_is_not_done() -> None:
 
 def test_the_times_are_told_beside_their_budgets() -> None:
     rows = list(plan.rows({"drift": 12.4, "up": 20.0}))
-    assert rows == [("up", "20 s", "30 s"), ("drift", "12 s", "30 s"), ("in all", "32 s", "60 s")]
+    assert rows == [("up", "20 s", "45 s"), ("drift", "12 s", "25 s"), ("in all", "32 s", "70 s")]
 
 
 def test_every_step_that_is_planned_is_taken(tmp_path: Path) -> None:
