@@ -346,10 +346,23 @@ async def test_a_condemned_one_is_no_bar_for_the_canary_that_replaces_it(home: H
     name = await home.live()
     await erase(home, "d1")
     canary = await home.canary(dataset="without")
+    assert home.serving.now() == {"default 1": 0.0, "tuned 1": 0.75, "tuned 2": 0.25}, "it answers on until then"
     await home.prove(canary, refusing=130)
     await home.look()
     assert (await home.get(canary)).answers
     assert (await home.get(name)).state is State.RETIRED
+
+
+async def test_at_the_deadline_a_condemned_one_goes_from_beside_the_canary_too(home: House) -> None:
+    name = await home.live()
+    await erase(home, "d1")
+    canary = await home.canary(dataset="without")
+    await home.look(seconds=home.loop.rules.erasure_seconds + 1)
+    for _ in range(3):
+        await home.look()
+    assert (await home.get(name)).deleted_at is not None
+    assert home.serving.now() == {"default 1": 1.0}
+    assert (await home.get(canary)).state is State.RETIRED
 
 
 async def test_one_that_refuses_more_than_a_sound_champion_is_out(home: House) -> None:

@@ -23,6 +23,7 @@ from headrace_trainer.registry.models import (
     Rollout,
     State,
     Step,
+    Variant,
     became_canary,
     retired,
 )
@@ -193,13 +194,17 @@ class Canaries:
     def _field(self, model: Model, models: Sequence[Model]) -> Field:
         if model.rollout is None or model.variant is None:
             raise ValueError("a model without a rollout has no field")
-        if model.doing is Doing.PROMOTING:
-            models = [_without_standing_by(one) for one in models]
+        is_promoted = model.doing is Doing.PROMOTING
+        known = [_without_standing_by(one) for one in models] if is_promoted else models
+        stand_ins = dict(shelves.stand_ins(known, but=model))
+        if not is_promoted and _answers(models, model.rollout.champion):
+            # A condemned champion answers on until somebody takes its place, and is what the canary is held against.
+            stand_ins.pop(model.rollout.champion, None)
         return Field(
             champion=model.rollout.champion,
             candidate=model.variant,
             share=model.rollout.share,
-            stand_ins=shelves.stand_ins(models, but=model),
+            stand_ins=stand_ins,
         )
 
     def _writer(self, model: Model) -> Writer:
@@ -214,6 +219,11 @@ def before(models: Sequence[Model], model: Model) -> Model | None:
         return None
     found = shelves.by_variant(models, shelves.sound(models, champion))
     return found if found and found.model != model.model and found.state is State.LIVE else None
+
+
+def _answers(models: Sequence[Model], champion: Variant) -> bool:
+    found = shelves.by_variant(models, champion)
+    return found is not None and found.answers
 
 
 def _counts(models: Sequence[Model], rollout: Rollout) -> Sequence[Measure]:
