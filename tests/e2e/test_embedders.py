@@ -6,12 +6,8 @@ The trainer is killed while the gate is at work, so that all of it is gone on wi
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,29 +23,24 @@ from headrace.training.v1.training_pb2 import (
     CAUSE_ERASURE,
     CAUSE_PERSON,
     METHOD_FULL,
-    RUN_STATE_CANCELLED,
     RUN_STATE_DONE,
-    RUN_STATE_FAILED,
     RUN_STATE_GATING,
-    RUN_STATE_REFUSED,
     TARGET_EMBEDDER,
     Recipe,
     TrainingRun,
 )
 from headrace_client import Client
-from headrace_client.credentials import find_credentials
-from headrace_client.errors import HeadraceError, NotFound
+from headrace_client.errors import HeadraceError
 from headrace_embedded.trial import Trial, running
 
 from tests.conftest import TOPICS
+from tests.e2e.training import ENDED, TENANT, developer, headrace, is_logged
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(2400)]
 
-TENANT = "demo"
 PRODUCT = f"embedders-{uuid.uuid4().hex[:8]}"
 SUBJECT = f"user-{uuid.uuid4().hex[:8]}"
 RUN_SECONDS, SWITCH_SECONDS = 1200.0, 120.0
-ENDED = (RUN_STATE_DONE, RUN_STATE_REFUSED, RUN_STATE_FAILED, RUN_STATE_CANCELLED)
 
 
 def lenient(folder: Path) -> Path:
@@ -73,26 +64,6 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
         yield up
 
 
-@asynccontextmanager
-async def developer(trial: Trial) -> AsyncIterator[Client]:
-    credentials = find_credentials(os.environ, trial.endpoints, role="developer")
-    async with Client.connect(trial.endpoints, credentials=credentials) as client:
-        yield client
-
-
-def headrace(trial: Trial, *words: str) -> str:
-    done = subprocess.run(
-        [Path(sys.executable).parent / "headrace", *words],
-        env={**os.environ, "HEADRACE_ENDPOINTS": str(trial.home / "endpoints.json"), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 async def asked(client: Client, topic: str, *, subject: str = "") -> None:
     """Asks, and waits until the answer is logged."""
     query_id = str(uuid.uuid4())
@@ -101,14 +72,6 @@ async def asked(client: Client, topic: str, *, subject: str = "") -> None:
     async with asyncio.timeout(60):
         while not await is_logged(client, query_id):
             await asyncio.sleep(0.1)
-
-
-async def is_logged(client: Client, query_id: str) -> bool:
-    try:
-        await client.interaction(tenant=TENANT, query_id=query_id)
-    except NotFound:
-        return False
-    return True
 
 
 async def until(person: Client, run: TrainingRun, fits: Callable[[TrainingRun], bool]) -> TrainingRun:

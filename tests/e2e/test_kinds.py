@@ -28,11 +28,11 @@ from headrace_client.credentials import find_credentials
 from headrace_embedded.trial import Trial, running
 
 from services.inference.tests.kinds_of_questions import EXAMPLES, OTHERS, UNSEEN
-from tests.e2e.test_embedders import ENDED, developer, headrace, is_live, is_logged, until, until_stands
+from tests.e2e.test_embedders import is_live, until, until_stands
+from tests.e2e.training import ENDED, TENANT, developer, headrace, is_logged
 
 pytestmark = [pytest.mark.real, pytest.mark.models, pytest.mark.long, pytest.mark.timeout(1200)]
 
-TENANT = "demo"
 PRODUCT = f"kinds-{uuid.uuid4().hex[:8]}"
 #: Examples of each kind that the tenant gives; the other questions are asked, and reviewed.
 GIVEN = 3

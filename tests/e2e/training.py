@@ -88,6 +88,15 @@ async def asked(client: Client, question: str, *, product: str) -> AnswerComplet
     raise AssertionError("the interaction was not stored")
 
 
+async def is_logged(client: Client, query_id: str) -> bool:
+    """Whether the feedback logger has it."""
+    try:
+        await client.interaction(tenant=TENANT, query_id=query_id)
+    except NotFound:
+        return False
+    return True
+
+
 async def trained(person: Client, request: StartTrainingRequest) -> Any:
     """A run that has ended, and made a model."""
     run = (await person.start_training(request)).run

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from headrace_trainer.registry import shelf as shelves
 from headrace_trainer.registry.models import (
     BASE,
+    Because,
     Change,
     Doing,
     Model,
@@ -160,8 +161,8 @@ class Moves:
 
     async def retire(self, unit: Outgoing, books: Books, model: Model, *, replaced_by: str, now: datetime) -> None:
         """It answers no more, and is not stood by for either."""
-        because = "erasure" if model.is_condemned else "replaced"
-        gone = retired(model, "erasure" if model.is_condemned else "replaced", replaced_by=replaced_by, now=now)
+        because: Because = "erasure" if model.is_condemned else "replaced"
+        gone = retired(model, because, replaced_by=replaced_by, now=now)
         await books.save(gone)
         await self.watch(books, gone)
         self.tell(unit, gone, Change.RETIRED, before=model, because=because, now=now)
