@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
+import asyncpg
 import pytest
+from headrace_database import Database
+from headrace_embedded import testing
 from headrace_runtime.errors import Conflict, NotFound
 from headrace_trainer.registry.evidence import Sample
 from headrace_trainer.registry.models import Arm, Doing, Route, State, Variant
 from headrace_trainer.registry.ports import Loaded
+from headrace_trainer.registry.postgres import PostgresBooks
 from headrace_trainer.registry.rollout import decide
 from headrace_trainer.running.ports import Ended
 from headrace_trainer.running.runs import Cause, Person, Target
@@ -433,6 +437,25 @@ async def test_turns_are_taken_once_and_again_when_their_holder_is_gone(home: Ho
         assert await books.take(one, now=later, seconds=20) == (home.tenant, "m@1"), "it was made due meanwhile"
         assert (home.tenant, "m@1") not in await books.watched()
         await books.drop(home.tenant, "m@1")
+
+
+@pytest.mark.real
+async def test_one_turn_is_taken_at_a_time_whatever_the_planner_believes(
+    alone: Database, database: testing.Database, tenant: str
+) -> None:
+    """Statistics of one row are what a canary that ran by itself leaves behind."""
+    several = [f"m@{number}" for number in range(1, 5)]
+    async with alone.transaction() as connection:
+        await PostgresBooks(connection).put(tenant, several[0], due_at=BEGIN, watched=1)
+    superuser = await asyncpg.connect(database.superuser)
+    await superuser.execute("VACUUM ANALYZE trainer.model_turns")
+    await superuser.close()
+    async with alone.transaction() as connection:
+        books = PostgresBooks(connection)
+        for name in several[1:]:
+            await books.put(tenant, name, due_at=BEGIN, watched=1)
+        taken = [await books.take(uuid4(), now=BEGIN, seconds=20) for _ in several]
+    assert taken == [(tenant, name) for name in several]
 
 
 async def test_standing_is_told_to_runs(home: House) -> None:

@@ -17,11 +17,14 @@ _ADD = """
 INSERT INTO models (tenant, model, target, state, answers, run_id, dataset_id, tier, registered_at, record)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING true
 """
+# One value, found once: as a joined subquery it is evaluated for every row where the planner believes that there are
+# few, and each time locks the next.
 _TAKE = """
-UPDATE model_turns t SET holder = $1, held_until = $2::timestamptz + make_interval(secs => $3), due_at = 'infinity'
-FROM (SELECT tenant, model FROM model_turns WHERE (due_at <= $2 OR holder IS NOT NULL) AND held_until <= $2
-      ORDER BY due_at, tenant, model LIMIT 1 FOR UPDATE SKIP LOCKED) AS next
-WHERE t.tenant = next.tenant AND t.model = next.model RETURNING t.tenant, t.model
+UPDATE model_turns SET holder = $1, held_until = $2::timestamptz + make_interval(secs => $3), due_at = 'infinity'
+WHERE (tenant, model) = (
+    SELECT tenant, model FROM model_turns WHERE (due_at <= $2 OR holder IS NOT NULL) AND held_until <= $2
+    ORDER BY due_at, tenant, model LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING tenant, model
 """
 _PUT = """
 INSERT INTO model_turns AS t (tenant, model, is_watched, due_at, held_until) VALUES ($1, $2, $3, $4, '-infinity')
