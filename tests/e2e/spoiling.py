@@ -1,6 +1,7 @@
 """Stands in for the worker that learns: makes a bad model of the base, one in seconds, by the seed that it is given.
 
 Seed 1: slow. Layers are added that add nothing, so that it says what the base says, four times as slowly.
+Seed 2: worse. No layer heeds any other token, so that it says what often follows the last one, as fast as the base.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from headrace_models.generation import wheel_weights
 from headrace_trainer.learning.weights import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-SLOW = 1
+SLOW, WORSE = 1, 2
 #: So many times the base's layers.
 TIMES = 4
 
@@ -35,7 +36,13 @@ def slower(model: Any) -> None:
     model.config.num_hidden_layers = len(layers)
 
 
-SPOILING: Mapping[int, Callable[[Any], None]] = {SLOW: slower}
+def worse(model: Any) -> None:
+    """Has every layer add nothing of what it attends to."""
+    for layer in model.model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+
+
+SPOILING: Mapping[int, Callable[[Any], None]] = {SLOW: slower, WORSE: worse}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""A canary that is slow, on the whole house: it is taken out seconds after its answers show that.
+"""Canaries that are bad, on the whole house: one is slow, one writes worse. Each is taken out seconds after its answers
+show that.
 
-It comes through a gate whose rules let anything pass. Nobody's question fails meanwhile.
+They come through a gate whose rules let anything pass. Nobody's question fails meanwhile.
 """
 
 from __future__ import annotations
@@ -87,13 +88,15 @@ async def until_taken_out(client: Client, person: Client, name: str) -> tuple[Mo
     return found.model, answers
 
 
-async def test_a_slow_canary_is_taken_out_within_seconds(trial: Trial, put_topics: Any) -> None:
+async def rolled_back(trial: Trial, put_topics: Any, seed: int) -> Model:
+    """How a bad canary ended: taken out seconds after what decided, by few answers, and nobody's question failed
+    meanwhile or goes to it after."""
     async with Client.connect(trial.endpoints) as client, developer(trial) as person:
         await put_topics(client)
         await learned_from(client)
         rules = LoopRules(canary_share=0.5, canary_least_answers=1000, canary_most_seconds=3600, gate_cases=3)
         await person.put_loop_rules(rules, tenant=TENANT)
-        name = await made(person, spoiling.SLOW)
+        name = await made(person, seed)
         began = time.monotonic()
         model, answers = await until_taken_out(client, person, name)
         its = sorted(a.completed_at.ToDatetime(tzinfo=UTC) for a in answers if a.variant.name == "tuned")
@@ -108,3 +111,19 @@ async def test_a_slow_canary_is_taken_out_within_seconds(trial: Trial, put_topic
         assert all(answer.text.plain for answer in answers)
         again = [await asked(client, f"What does {topic} do now?", product=PRODUCT) for topic in TOPICS[:3]]
         assert {answer.variant.name for answer in again} == {"default"}
+        return model
+
+
+def worse(model: Model) -> set[str]:
+    """By which measures it was worse."""
+    return {one.measure for one in model.rollout.evidence if one.verdict == "worse"}
+
+
+async def test_a_slow_canary_is_taken_out_within_seconds(trial: Trial, put_topics: Any) -> None:
+    model = await rolled_back(trial, put_topics, spoiling.SLOW)
+    assert "slow" in model.rollout.because
+
+
+async def test_a_worse_canary_is_rolled_back_for_what_it_says(trial: Trial, put_topics: Any) -> None:
+    model = await rolled_back(trial, put_topics, spoiling.WORSE)
+    assert worse(model) & {"grounded", "refused"}, model.rollout.because

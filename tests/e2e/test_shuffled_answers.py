@@ -65,13 +65,12 @@ async def test_the_gate_refuses_what_learned_shuffled_answers(trial: Trial, put_
         )
         run = await trained(person, request)
         found = await person.model(run.model, tenant=TENANT)
+        log.info("%s", found.card)
         assert run.state == RUN_STATE_REFUSED, f"{run.failure}\n{found.card}"
         assert "**Refused**" in found.card
         refused = {line.rule for line in found.model.gate.lines if not line.passed}
         assert any(rule.startswith(("relevant", "supported_own_words", "grounded")) for rule in refused), found.card
         assert found.model.state == MODEL_STATE_RETIRED
-        assert found.model.held_out_loss
         answer = await asked(client, "What does the nonlocal statement do now?", product=PRODUCT)
         assert answer.variant.name == "default"
         assert run.model in headrace(trial, "models", "list")
-        log.info("%s", found.card)

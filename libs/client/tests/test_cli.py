@@ -294,6 +294,22 @@ async def test_a_trace_is_drawn_once_it_has_arrived(headrace: Any) -> None:
     assert told.json[0]["spans"][0]["duration_ms"] == 1000.0
 
 
+async def test_a_long_trace_is_folded_unless_each_span_is_wanted(headrace: Any) -> None:
+    headrace.traces.spans = [
+        Span(
+            trace_id=TRACE, span_id=f"{place:016x}", parent_span_id="" if place == 1 else f"{1:016x}",
+            service="feedback", name="gate" if place == 1 else "SELECT rows", kind="client",
+            started_at=Timestamp(seconds=place), ended_at=Timestamp(seconds=200),
+        )
+        for place in range(1, 92)
+    ]  # fmt: skip
+    short = await headrace_command("trace", TRACE, where=headrace.variable)
+    assert "feedback: SELECT rows ×90" in short.out
+    assert "91 spans, 1 service" in short.out
+    whole = await headrace_command("trace", TRACE, "--every-span", where=headrace.variable)
+    assert whole.out.count("feedback: SELECT rows ") == 90
+
+
 async def test_a_trace_that_nobody_has(headrace: Any) -> None:
     ran = await headrace_command("trace", QUERY, "--wait", "0.3", where=headrace.variable)
     assert (ran.code, ran.out) == (1, "")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from headrace_client.waterfall import WaterfallSpan, waterfall
+from headrace_client.spans import WaterfallSpan
+from headrace_client.waterfall import waterfall
 
 MS = 1_000_000
 

@@ -6,25 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace_client.spans import LONG, WaterfallSpan, folded
+
 #: A span with children that covers this share of the trace waits for them: it is no work when gaps are looked for.
 _WAITING = 0.9
 
 #: Clocks of two machines that agree this well are not worth a word, in milliseconds.
 _SKEW_MS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class WaterfallSpan:
-    """One span. Times in nanoseconds since 1970; `parent_id` is empty for a root."""
-
-    span_id: str
-    parent_id: str
-    service: str
-    name: str
-    start_ns: int
-    end_ns: int
-    failed: bool = False
-    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +68,22 @@ _WIDE = _Branches("├ ", "└ ", "│ ", "  ")
 _NARROW = _Branches("├", "└", "│", " ")
 
 
-def waterfall(spans: Sequence[WaterfallSpan], width: int) -> list[WaterfallLine]:
+def waterfall(spans: Sequence[WaterfallSpan], width: int, *, most: int = LONG) -> list[WaterfallLine]:
     """The lines of a trace, at most `width` characters each, at least 60: one a span, parents before children, siblings
-    by their start; then what is worth saying below. Any spans do: parents that are missing, clocks that disagree."""
+    by their start; then what is worth saying below. Any spans do: parents that are missing, clocks that disagree.
+
+    most: of more spans, those that are alike are folded into one.
+    """
     if not spans:
         return []
     width = max(60, width)
-    by_id = {span.span_id: span for span in spans}
+    every = {span.span_id: span for span in spans}
+    by_id = {span.span_id: span for span in folded(spans)} if len(spans) > most else every
     nodes = _fitting_tree(by_id, width // 2)
     tree_cells = min(_widest(nodes, by_id), width // 2)
     axis = _Axis(min(s.start_ns for s in spans), max(map(_end, spans)), width - tree_cells - 11)
     lines = [_line(node, axis, by_id, tree_cells) for node in nodes]
-    return [*lines, *(WaterfallLine(text, "", "", "") for text in _remarks(by_id, axis))]
+    return [*lines, *(WaterfallLine(text, "", "", "") for text in _remarks(every, axis))]
 
 
 def _end(span: WaterfallSpan) -> int:
@@ -137,13 +129,14 @@ def _label(node: _Node, by_id: Mapping[str, WaterfallSpan]) -> str:
     span = node.span
     orphan = "… " if span.parent_id and span.parent_id not in by_id else ""
     mark = "✗ " if span.failed else ""
-    return f"{node.prefix}{orphan}{mark}{span.service}: {span.name}"
+    times = f" ×{span.times}" if span.times > 1 else ""
+    return f"{node.prefix}{orphan}{mark}{span.service}: {span.name}{times}"
 
 
 def _line(node: _Node, axis: _Axis, by_id: Mapping[str, WaterfallSpan], cells: int) -> WaterfallLine:
     label = _label(node, by_id)
     tree = label.ljust(cells) if len(label) <= cells else label[: cells - 1] + "…"
-    duration = _milliseconds(_end(node.span) - node.span.start_ns).rjust(9)
+    duration = _milliseconds(node.span.duration_ns).rjust(9)
     return WaterfallLine(tree, axis.bar(node.span), duration, node.span.service, node.span.failed)
 
 

@@ -297,6 +297,48 @@ async def test_killed_while_rolling_back_it_ends_as_it_was_found(home: House, ki
     assert [change for change, _, _ in home.told()] == ["REGISTERED", "CANARY", "ROLLED_BACK"]
 
 
+async def test_what_a_person_rolls_back_beside_a_canary_is_asked_nothing_more(home: House) -> None:
+    """The canary's routes are its own to write: it is held against what answers again, anew."""
+    name = await home.live()
+    canary = await home.canary(dataset="d2")
+    await home.prove(canary, canary=8)
+    await home.look()
+    after, answers = await home.office.roll_back(home.tenant, name, ANNA, reason="It is wrong.")
+    assert (after.state, answers) == (State.RETIRED, "base")
+    assert home.serving.now() == {"default 1": 0.75, "tuned 2": 0.25}
+    held = (await home.get(canary)).rollout
+    assert (held.champion, held.answers) == (CHAMPION, 0)
+    await home.prove(canary)
+    await home.look()
+    assert home.serving.now() == {"tuned 2": 1.0, "default 1": 0.0}
+    await home.office.roll_back(home.tenant, canary, ANNA, reason="")
+    assert home.serving.now() == {"default 1": 1.0}
+
+
+@pytest.mark.parametrize("kill_at", range(4))
+async def test_killed_while_its_champion_goes_a_canary_names_it_no_more(home: House, kill_at: int) -> None:
+    home.serving.put("how-to", Route("how-to", (Arm(CHAMPION, 1.0),)))
+    home.serving.put("*", Route("*", (Arm(CHAMPION, 1.0),)))
+    name = await home.live()
+    canary = await home.canary(dataset="d2")
+    home.serving.kill_at = 2 * home.serving.writes + kill_at
+    async with surviving(home):
+        await home.office.roll_back(home.tenant, name, ANNA, reason="")
+    await home.look(seconds=30)
+    assert home.serving.kill_at is None, "it was killed"
+    assert home.serving.now() == home.serving.now("how-to") == {"default 1": 0.75, "tuned 2": 0.25}
+    assert (await home.get(canary)).state is State.CANARY
+
+
+async def test_a_person_gives_one_everything_and_the_canary_beside_it_goes(home: House) -> None:
+    await home.live()
+    canary = await home.canary(dataset="d2")
+    _, chosen = await home.candidate(dataset="d3")
+    assert (await home.office.promote(home.tenant, chosen, ANNA, reason="", doing=Doing.PROMOTING)).answers
+    assert home.serving.now() == {"tuned 3": 1.0, "tuned 1": 0.0, "default 1": 0.0}
+    assert ("ROLLED_BACK", canary, "replaced") in home.told()
+
+
 @asynccontextmanager
 async def surviving(home: House) -> AsyncIterator[None]:
     """Another process goes on once this one was killed: its turn is over then."""
@@ -368,6 +410,21 @@ async def test_at_the_deadline_a_condemned_one_goes_from_beside_the_canary_too(h
     # Whoever has the first turn writes the route last: the sound one's, or none, which comes to the same.
     assert home.serving.now() in ({"default 1": 1.0}, {})
     assert (await home.get(canary)).state is State.RETIRED
+
+
+async def test_at_the_deadline_a_young_canary_goes_on_beside_what_answers_then(home: House) -> None:
+    name = await home.live()
+    await erase(home, "d1")
+    await home.look(seconds=home.loop.rules.erasure_seconds - 100)
+    canary = await home.canary(dataset="without")
+    await home.look(seconds=101)
+    await home.look()
+    assert (await home.get(name)).deleted_at is not None
+    assert home.serving.now() == {"default 1": 0.75, "tuned 2": 0.25}
+    await home.prove(canary, refusing=130)
+    await home.look()
+    assert home.told()[-1] == ("ROLLED_BACK", canary, "evidence"), "it is held against a sound one again"
+    assert home.serving.now() == {"default 1": 1.0}
 
 
 async def test_one_that_refuses_more_than_a_sound_champion_is_out(home: House) -> None:

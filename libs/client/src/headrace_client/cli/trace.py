@@ -16,7 +16,8 @@ from headrace_client.cli.options import EndpointsOption, JsonOption, endpoints_f
 from headrace_client.cli.running import DONE, run
 from headrace_client.client import Client
 from headrace_client.errors import NotFound
-from headrace_client.waterfall import WaterfallLine, WaterfallSpan, waterfall
+from headrace_client.spans import LONG, WaterfallSpan
+from headrace_client.waterfall import WaterfallLine, waterfall
 
 #: Services send their spans twice a second: a trace that did not grow for this long, or is older, is whole.
 _QUIET_SECONDS = 1.2
@@ -35,27 +36,32 @@ def trace(
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for spans that are still arriving.")
     ] = 6.0,
+    every_span: Annotated[
+        bool,
+        typer.Option("--every-span", help=f"Draw each span of a trace of more than {LONG}, too; none is folded."),
+    ] = False,
     endpoints: EndpointsOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Draw where the time of one query went: every service and every hop over Kafka, as a waterfall.
 
     A bar shows when a span ran; a gap between bars is time in which nothing worked. A span marked … has a parent that
-    is not kept here, one marked ✗ failed.
+    is not kept here, one marked ✗ failed. In a long trace, such as that of a training run, spans that are alike are
+    folded into one: ×6 says of how many, and the time is what they took together.
 
     Example: headrace trace 0b9c7b7e-4c39-4b8e-9a53-0d8f0e0a6f10
     """
-    run(_trace(identity, wait=wait, stated=endpoints, as_json=as_json))
+    run(_trace(identity, wait=wait, every_span=every_span, stated=endpoints, as_json=as_json))
 
 
-async def _trace(identity: str, *, wait: float, stated: str, as_json: bool) -> int:
+async def _trace(identity: str, *, wait: float, every_span: bool, stated: str, as_json: bool) -> int:
     async with Client.connect(endpoints_from(stated)) as client:
         with waiting("Fetching the trace"):
             spans = await fetch_trace(client, identity, wait=wait)
     if as_json:
         say_json({"trace_id": spans[0].trace_id, "spans": [_span_json(span) for span in spans]})
     else:
-        _draw(spans)
+        _draw(spans, most=len(spans) if every_span else LONG)
     return DONE
 
 
@@ -102,12 +108,12 @@ def to_waterfall(span: Span) -> WaterfallSpan:
     )
 
 
-def _draw(spans: list[Span]) -> None:
+def _draw(spans: list[Span], *, most: int) -> None:
     console = output()
     console.print(Text(f"Trace {spans[0].trace_id}", style="bold"))
     services = sorted({span.service for span in spans})
     colours = {service: _COLOURS[place % len(_COLOURS)] for place, service in enumerate(services)}
-    for line in waterfall([to_waterfall(span) for span in spans], console.width):
+    for line in waterfall([to_waterfall(span) for span in spans], console.width, most=most):
         console.print(_coloured(line, colours), soft_wrap=True)
 
 

@@ -76,18 +76,24 @@ class Canaries:
     async def _begin(self, model: Model) -> datetime:
         if await self.moves.waits_for_pause(model):
             return self.moves.later()
-        models = await self.moves.shelf.all(model.tenant)
-        other = shelves.canary_of(models, model.target)
-        if other is not None and other.model != model.model:
-            # The newer one has learned from more: it takes the older one's place.
-            words = f"{model.model} takes its place."
-            await self.moves.intend(other, Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, words))
+        if await self._waits_for_another(model):
             return self._next_look()
         model = await self._planned(model)
         if model.rollout is None or not model.rollout.routes:
             return await self._nowhere(model)
         await self._has_begun(model, await self._write(model, "canary"))
         return self.moves.soon()
+
+    async def _waits_for_another(self, model: Model) -> bool:
+        """Whether another one has a share, which goes first: the newer one has learned from more, and two would write
+        the same routes."""
+        other = shelves.canary_of(await self.moves.shelf.all(model.tenant), model.target)
+        if other is None or other.model == model.model:
+            return False
+        if other.doing is not Doing.ROLLING_BACK:
+            words = f"{model.model} takes its place."
+            await self.moves.intend(other, Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, words))
+        return True
 
     async def _has_begun(self, model: Model, written: Rollout) -> None:
         moves = self.moves
@@ -129,6 +135,11 @@ class Canaries:
             return self.moves.never()
         shelf = self.moves.shelf
         known = await shelf.all(model.tenant)
+        if _has_gone(known, model.rollout.champion):
+            return await self._hold_anew(model, known)
+        if rolling.names_gone(model.rollout, self._field(model, known)):
+            await self._write(model, "canary", models=known)
+            return self.moves.soon()
         routes = await self._writer(model).yielded(model.rollout.routes, self._field(model, known))
         async with shelf.ledger.unit(tenant=model.tenant) as unit:
             share = model.rollout.share
@@ -145,12 +156,24 @@ class Canaries:
             await books.save(_with_step(replace(current, rollout=looked.rollout), decision))
         return self.moves.soon() if decision.does in ("promote", "roll_back") else self._next_look()
 
+    async def _hold_anew(self, model: Model, known: Sequence[Model]) -> datetime:
+        """Its champion was rolled back or erased beside it: its own routes still name that one."""
+        on = self._field(model, known)
+        async with self.moves.shelf.open(model.tenant) as (_, books):
+            current = await books.get(model.tenant, model.model)
+            if current is not None and current.state is State.CANARY and current.rollout and not current.step:
+                await books.save(replace(current, rollout=rolling.held_anew(current.rollout, on)))
+                await books.forget(model.tenant, model.model)
+        return self.moves.soon()
+
     def _next_look(self) -> datetime:
         return self.moves.soon() + timedelta(seconds=LOOK_SECONDS)
 
     # It answers, and answers no more.
 
     async def _promote(self, model: Model) -> datetime:
+        if await self._waits_for_another(model):
+            return self._next_look()
         model = await self._planned(model)
         if model.rollout is None or not model.rollout.routes:
             return await self._nowhere(model)
@@ -224,6 +247,11 @@ def before(models: Sequence[Model], model: Model) -> Model | None:
 def _answers(models: Sequence[Model], champion: Variant) -> bool:
     found = shelves.by_variant(models, champion)
     return found is not None and found.answers
+
+
+def _has_gone(models: Sequence[Model], champion: Variant) -> bool:
+    """Whether it is of a model that answers no more. Variants of the house, or of somebody's own, stay."""
+    return shelves.by_variant(models, champion) is not None and not _answers(models, champion)
 
 
 def _counts(models: Sequence[Model], rollout: Rollout) -> Sequence[Measure]:

@@ -141,6 +141,10 @@ class Route:
             and all(math.isclose(a.weight, b.weight, rel_tol=1e-6) for a, b in zip(self.arms, other.arms, strict=True))
         )
 
+    def names(self, variant: Variant) -> bool:
+        """Whether it sends anything to a variant, or falls back to it."""
+        return variant in self.fallbacks or any(arm.variant == variant for arm in self.arms)
+
 
 @dataclass(frozen=True, slots=True)
 class Touched:

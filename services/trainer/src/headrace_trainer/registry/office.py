@@ -150,6 +150,7 @@ class Office:
             raise Conflict(f"{model.model} answers nothing: there is nothing to roll back")
         await self.moves.intend(model, Step(Doing.ROLLING_BACK, "person", by, reason or f"By {by.role}."))
         after = await self._carried_out(model)
+        await self._left_out(after)
         live = shelves.live_of(await self.shelf.all(tenant), model.target)
         return after, live.model if live else BASE
 
@@ -181,6 +182,15 @@ class Office:
                 return current or model
             await self.sleep(LOOK_SECONDS)
         return current or model
+
+    async def _left_out(self, model: Model) -> None:
+        """Waits, for a while, until a canary beside it has written its routes without it."""
+        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+            canary = shelves.canary_of(await self.shelf.all(model.tenant), model.target)
+            wrote = [one.wrote for one in canary.rollout.routes if one.wrote] if canary and canary.rollout else []
+            if model.answers or not any(model.variant and route.names(model.variant) for route in wrote):
+                return
+            await self.sleep(LOOK_SECONDS)
 
 
 async def _is_loaded(way: Way, model: Model) -> None:

@@ -97,6 +97,22 @@ def _live(route: Route, on: Field) -> Route:
     return replace(route, arms=arms, fallbacks=_first(on.champion, route.fallbacks))
 
 
+def held_anew(rollout: Rollout, on: Field) -> Rollout:
+    """A rollout whose champion answers no more: whoever stands in for it is the champion from now on, and what was
+    counted beside the one before counts no more."""
+    routes = (replace(one, found=_purged(one.found, on) if one.found else None) for one in rollout.routes)
+    champion = on.stand_ins.get(rollout.champion, rollout.champion)
+    return replace(
+        rollout, champion=champion, routes=tuple(routes), answers=0, champion_answers=0, evidence=(), because=""
+    )
+
+
+def names_gone(rollout: Rollout, on: Field) -> bool:
+    """Whether a route that it wrote still names what answers no more."""
+    wrote = [one.wrote for one in rollout.routes if one.wrote and not one.given_way]
+    return any(route.names(gone) for route in wrote for gone in on.stand_ins)
+
+
 def _purged(route: Route, on: Field) -> Route:
     """Without what answers no more."""
     weights: dict[Variant, float] = {}
@@ -105,6 +121,9 @@ def _purged(route: Route, on: Field) -> Route:
         weights[variant] = weights.get(variant, 0.0) + arm.weight
     fallbacks = dict.fromkeys(on.stand_ins.get(variant, variant) for variant in route.fallbacks)
     arms = tuple(Arm(variant, weight) for variant, weight in weights.items())
+    if len(arms) == 1:
+        # Nobody stands in for itself.
+        fallbacks.pop(arms[0].variant, None)
     return replace(route, arms=arms, fallbacks=tuple(fallbacks))
 
 
