@@ -62,6 +62,8 @@ class Canaries:
     async def go_on(self, model: Model) -> datetime:
         """See Way."""
         match model.doing:
+            case Doing.BEGINNING_CANARY | Doing.PROMOTING if model.is_condemned:
+                return await self._leave(model)
             case Doing.BEGINNING_CANARY:
                 return await self._begin(model)
             case Doing.PROMOTING:
@@ -71,29 +73,27 @@ class Canaries:
             case Doing.NOTHING:
                 return await self._look(model)
 
+    async def _leave(self, model: Model) -> datetime:
+        """Something that it learned from was erased on its way."""
+        if _writes(model):
+            words = "Something that it learned from was erased."
+            await self.moves.intend(model, Step(Doing.ROLLING_BACK, "erasure", BY_ITSELF, words))
+        else:
+            await self.moves.drop_step(model)
+        return self.moves.soon()
+
     # It begins.
 
     async def _begin(self, model: Model) -> datetime:
-        if await self.moves.waits_for_pause(model):
+        if not _writes(model) and await self.moves.waits_for_pause(model):
             return self.moves.later()
-        if await self._waits_for_another(model):
+        planned = await self._planned(model)
+        if planned is None:
             return self._next_look()
-        model = await self._planned(model)
-        if model.rollout is None or not model.rollout.routes:
-            return await self._nowhere(model)
-        await self._has_begun(model, await self._write(model, "canary"))
+        if planned.rollout is None or not planned.rollout.routes:
+            return await self._nowhere(planned)
+        await self._has_begun(planned, await self._write(planned, "canary"))
         return self.moves.soon()
-
-    async def _waits_for_another(self, model: Model) -> bool:
-        """Whether another one has a share, which goes first: the newer one has learned from more, and two would write
-        the same routes."""
-        other = shelves.canary_of(await self.moves.shelf.all(model.tenant), model.target)
-        if other is None or other.model == model.model:
-            return False
-        if other.doing is not Doing.ROLLING_BACK:
-            words = f"{model.model} takes its place."
-            await self.moves.intend(other, Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, words))
-        return True
 
     async def _has_begun(self, model: Model, written: Rollout) -> None:
         moves = self.moves
@@ -108,14 +108,41 @@ class Canaries:
             because = current.step.because if current.step else "gate"
             moves.tell(unit, canary, Change.CANARY, before=current, because=because, now=now)
 
-    async def _planned(self, model: Model) -> Model:
-        """With a rollout by the rules of now, and the routes that it touches as found before any is written."""
+    async def _planned(self, model: Model) -> Model | None:
+        """With a rollout by the rules of now, and the routes that it touches as found before any is written. None while
+        another one's are being written, or another has a share: they would be the same routes."""
         if model.rollout is not None and model.rollout.routes:
             return model
+        shelf, serving, target = self.moves.shelf, self.serving, model.target
         rules = await self.moves.rules(model.tenant)
-        champion = await champion_of(self.moves.shelf, self.serving, model.tenant, model.target, rules)
-        routes = rolling.plan(await self.serving.routes(model.tenant), champion, rules)
+        champion = await champion_of(shelf, serving, model.tenant, target, rules)
+        if not await self._has_turn(model, rolling.begin(rules, champion, ())):
+            return None
+        champion = await champion_of(shelf, serving, model.tenant, target, rules)
+        routes = rolling.plan(await serving.routes(model.tenant), champion, rules)
         return await self.moves.noted(model, rolling.begin(rules, champion, routes))
+
+    async def _has_turn(self, model: Model, rollout: Rollout) -> bool:
+        """Notes that it writes routes from now on, unless another does, or has a share and is taken out first. What the
+        gate has begun by itself stays a candidate where a newer one is on its way, which has learned from more."""
+        async with self.moves.shelf.open(model.tenant) as (_, books):
+            current = await books.get(model.tenant, model.model)
+            if current is None or current.doing is not model.doing:
+                return False
+            known = await books.newest(model.tenant, shelves.MOST)
+            others = [one for one in known if one.target is model.target and one.model != model.model]
+            canary = shelves.canary_of(others, model.target)
+            if _is_overtaken(current, others):
+                await books.save(replace(current, step=None))
+            elif canary is not None and canary.doing is not Doing.ROLLING_BACK:
+                step = Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, f"{model.model} takes its place.")
+                await books.save(replace(canary, step=step))
+                await self.moves.watch(books, canary)
+            elif canary is None and not any(_writes(one) for one in others):
+                await books.save(replace(current, rollout=rollout))
+                return True
+        self.moves.wake()
+        return False
 
     async def _nowhere(self, model: Model) -> datetime:
         """It stays a candidate, and says why."""
@@ -172,12 +199,12 @@ class Canaries:
     # It answers, and answers no more.
 
     async def _promote(self, model: Model) -> datetime:
-        if await self._waits_for_another(model):
+        planned = await self._planned(model)
+        if planned is None:
             return self._next_look()
-        model = await self._planned(model)
-        if model.rollout is None or not model.rollout.routes:
-            return await self._nowhere(model)
-        written = await self._write(model, "live")
+        if planned.rollout is None or not planned.rollout.routes:
+            return await self._nowhere(planned)
+        written = await self._write(planned, "live")
         if written.has_given_way:
             words = "Somebody changed every route that it was to answer; theirs stand."
             await self.moves.intend(model, Step(Doing.ROLLING_BACK, "person", BY_ITSELF, words))
@@ -247,6 +274,21 @@ def before(models: Sequence[Model], model: Model) -> Model | None:
 def _answers(models: Sequence[Model], champion: Variant) -> bool:
     found = shelves.by_variant(models, champion)
     return found is not None and found.answers
+
+
+def _writes(model: Model) -> bool:
+    """Whether its routes are being written."""
+    if model.step is None:
+        return False
+    return model.doing is Doing.ROLLING_BACK or (model.rollout is not None and not model.rollout.ended)
+
+
+def _is_overtaken(model: Model, others: Sequence[Model]) -> bool:
+    if model.step is None or model.step.because != "gate":
+        return False
+    newer = (one for one in others if one.registered_at > model.registered_at and not one.is_condemned)
+    ahead = (Doing.BEGINNING_CANARY, Doing.PROMOTING)
+    return any(one.doing in ahead or (one.state is State.CANARY and one.step is None) for one in newer)
 
 
 def _has_gone(models: Sequence[Model], champion: Variant) -> bool:
