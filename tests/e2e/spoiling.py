@@ -1,7 +1,8 @@
 """Stands in for the worker that learns: makes a bad model of the base, one in seconds, by the seed that it is given.
 
 Seed 1: slow. Layers are added that add nothing, so that it says what the base says, four times as slowly.
-Seed 2: worse. No layer heeds any other token, so that it says what often follows the last one, as fast as the base.
+Seed 2: worse. No layer heeds any other token, so that it says what often follows the last one and finds no end. Most
+layers are gone, so that it takes no longer all the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from headrace_trainer.learning.weights import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SLOW, WORSE = 1, 2
-#: So many times the base's layers.
-TIMES = 4
+#: So many times the base's layers, and so many of them.
+TIMES, KEPT = 4, 5
 
 
 def slower(model: Any) -> None:
@@ -37,9 +38,11 @@ def slower(model: Any) -> None:
 
 
 def worse(model: Any) -> None:
-    """Has every layer add nothing of what it attends to."""
+    """Keeps the first layers, and has each add nothing of what it attends to."""
+    del model.model.layers[KEPT:]
     for layer in model.model.layers:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+    model.config.num_hidden_layers = KEPT
 
 
 SPOILING: Mapping[int, Callable[[Any], None]] = {SLOW: slower, WORSE: worse}
