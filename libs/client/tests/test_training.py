@@ -199,6 +199,10 @@ async def test_rules_change_in_what_is_named_alone(house: House, tmp_path: Path)
     rules = house.loop.loop.rules
     assert (rules.automatic, rules.debounce_seconds, rules.runs_a_day, rules.recipe.epochs) == (True, 60, 4, 3.0)
     assert (rules.query.approved_only, rules.canary_share) == (True, 0.2)
+    changed = await command(house, "loop", "rules", "--train", "generator", "--train", "kinds")
+    assert "they train: generator, kinds" in changed.output
+    assert (await command(house, "loop", "rules", "--train", "kinds")).exit_code == 0
+    assert list(rules.targets) == [training_pb2.TARGET_KINDS]
     shown = await command(house, "loop", "rules", "--json")
     assert json.loads(shown.stdout)["debounce_seconds"] == 60
     file = tmp_path / "rules.yaml"

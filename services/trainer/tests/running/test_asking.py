@@ -141,6 +141,23 @@ async def test_an_alert_without_an_id_or_a_tenant_is_refused(house: House) -> No
         await house.consumers.on_drift(delivery_of(DriftDetected(), topics.DRIFT_DETECTED))
 
 
+async def test_drift_has_trained_what_the_rules_name(house: House) -> None:
+    await house.put_rules(automatic=True, targets=(Target.GENERATOR, Target.KINDS))
+    tuning = alert(house.tenant, Lever.LEVER_TUNING)
+    for _ in range(2):
+        await house.consumers.on_drift(delivery_of(tuning, topics.DRIFT_DETECTED))
+    runs = await house.runs()
+    assert {run.target for run in runs} == {Target.GENERATOR, Target.KINDS}
+    assert len(runs) == 2
+
+
+async def test_the_schedule_has_trained_what_the_rules_name(house: House) -> None:
+    await house.put_rules(automatic=True, schedule_seconds=3600, targets=(Target.EMBEDDER, Target.KINDS))
+    await house.pass_time(3601)
+    await house.conductor().start_scheduled()
+    assert {run.target for run in await house.runs()} == {Target.EMBEDDER, Target.KINDS}
+
+
 async def test_the_schedule_starts_runs(house: House) -> None:
     await house.put_rules(automatic=True, schedule_seconds=3600, debounce_seconds=1)
     conductor = house.conductor()

@@ -164,6 +164,7 @@ def test_rules_come_back_as_they_were_stored() -> None:
         ("canary_share", float("nan")),
         ("schedule_seconds", 5),
         ("must_pass", "No!"),
+        ("targets", [9]),
         ("champion_variant", "a b"),
         ("base", "../secret"),
         ("gate_cases", 100_000),

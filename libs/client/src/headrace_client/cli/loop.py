@@ -14,6 +14,7 @@ from headrace_client.cli.console import notice, say, say_json
 from headrace_client.cli.governance import connected
 from headrace_client.cli.options import AsOption, EndpointsOption, JsonOption, TenantOption
 from headrace_client.cli.running import DONE, run
+from headrace_client.cli.train import Target, to_target
 from headrace_client.cli.train_words import loop_json, loop_lines, rules_lines
 
 #: Who sets the rules, and who stops everybody's, where Headrace makes its own tokens.
@@ -87,6 +88,12 @@ def rules(
         int | None,
         typer.Option("--schedule", min=0, metavar="SECONDS", show_default=False, help="A run so often; 0: never."),
     ] = None,
+    targets: Annotated[
+        list[Target] | None,
+        typer.Option(
+            "--train", show_default=False, help="What drift and the schedule have trained; say again for more."
+        ),
+    ] = None,
     approved: Annotated[
         bool | None,
         typer.Option("--approved/--all-answers", show_default=False, help="Learn from what people were content with."),
@@ -139,6 +146,7 @@ def rules(
         "runs_a_day": runs_a_day,
         "compute_seconds_a_day": compute,
         "schedule_seconds": schedule,
+        "targets": [to_target(target) for target in targets] if targets else None,
         "query": {"approved_only": approved} if approved is not None else None,
         "recipe": {"epochs": epochs} if epochs is not None else None,
         "canary_share": canary_share,
@@ -185,6 +193,9 @@ def _changed(now: LoopRules, said: dict[str, Any]) -> LoopRules:
         if isinstance(value, dict):
             for inner, word in value.items():
                 setattr(getattr(changed, name), inner, word)
+        elif isinstance(value, list):
+            changed.ClearField(name)
+            getattr(changed, name).extend(value)
         else:
             setattr(changed, name, value)
     return changed

@@ -97,7 +97,7 @@ def start(
     Example: headrace train start --tenant demo --approved
     """
     request = service_pb2.StartTrainingRequest(
-        tenant=tenant, target=_target(target), dataset=dataset, base=base, seed=seed
+        tenant=tenant, target=to_target(target), dataset=dataset, base=base, seed=seed
     )
     if kind or source or approved or documents:
         request.query.CopyFrom(
@@ -118,7 +118,8 @@ def start(
     run(_start(request, detach=detach, person=person, stated=endpoints, as_json=as_json))
 
 
-def _target(target: Target) -> training_pb2.Target.ValueType:
+def to_target(target: Target) -> training_pb2.Target.ValueType:
+    """What is trained, as the contract has it."""
     return training_pb2.Target.Value(f"TARGET_{target.name}")
 
 

@@ -155,11 +155,12 @@ def rules_lines(rules: service_pb2.LoopRules) -> list[str]:
     starts = "drift, stewards, erasures and the schedule start runs" if rules.automatic else "nothing starts by itself"
     schedule = f"every {rules.schedule_seconds:,} s" if rules.schedule_seconds else "none"
     promoted = "by itself" if rules.promote_by_itself else "a person"
+    targets = ", ".join(training_pb2.Target.Name(one).removeprefix("TARGET_").lower() for one in rules.targets)
     recipe, share = rules.recipe, f"{rules.canary_share:.0%} of queries, {rules.canary_least_answers} answers at least"
     method = training_pb2.Method.Name(recipe.method).removeprefix("METHOD_").lower()
     return [
         f"rules {rules.version}{f' by {rules.changed_by}' if rules.changed_by else ' (nobody has set any)'}: {starts}",
-        f"a cause waits {rules.debounce_seconds:,} s for more; schedule: {schedule}",
+        f"a cause waits {rules.debounce_seconds:,} s for more; schedule: {schedule}; they train: {targets}",
         f"recipe: {method}, {recipe.epochs:g} epochs, learning rate {recipe.learning_rate:g}, rank {recipe.rank}",
         f"canary: {share}, {rules.canary_most_seconds:,} s at most, margin {rules.canary_margin:.0%}, then {promoted}",
         f"gate: {rules.gate_cases} held-out rows{f', must pass {rules.must_pass}' if rules.must_pass else ''}",

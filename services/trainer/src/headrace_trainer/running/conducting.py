@@ -33,7 +33,7 @@ from headrace_trainer.running.failures import Died, Stopped, Word
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.ports import Books, Datasets, Layouts, Registry, Shelf, Stepped, Trained, Turns, Worker
 from headrace_trainer.running.rules import Hindrance, Moment, hindrance
-from headrace_trainer.running.runs import Cause, Made, Point, Progress, Run, State, Target, name_of
+from headrace_trainer.running.runs import Cause, Made, Point, Progress, Run, State, name_of
 
 log = structlog.get_logger()
 
@@ -419,8 +419,9 @@ class Conductor:
                 rules = await books.rules(tenant)
                 if not rules.automatic or not rules.schedule_seconds:
                     return 0.0
-                wish = Wish(tenant, Target.GENERATOR, Cause.SCHEDULE)
-                await ask(books, wish, self._parts.loop.origin(self._new_id()))
+                for target in rules.targets:
+                    wish = Wish(tenant, target, Cause.SCHEDULE)
+                    await ask(books, wish, self._parts.loop.origin(self._new_id()))
         self.wake()
         return rules.schedule_seconds
 

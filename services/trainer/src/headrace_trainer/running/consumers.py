@@ -49,11 +49,12 @@ class RunConsumers:
         cause_id = derived_id("alert", drift.tenant, drift.alert_id)
         if not drift.is_open:
             await books.drop_held(drift.tenant, cause_id)
-        wish = Wish(drift.tenant, Target.GENERATOR, Cause.DRIFT, (f"alert {drift.alert_id}",))
-        if drift.is_open and drift.waits:
-            await hold_cause(books, wish, self.loop.origin(cause_id))
-        elif drift.is_open and drift.starts and (await books.rules(drift.tenant)).automatic:
-            await ask(books, wish, self.loop.origin(cause_id))
+        elif drift.waits:
+            await hold_cause(books, _wish(drift, Target.GENERATOR), self.loop.origin(cause_id))
+        elif drift.starts and (rules := await books.rules(drift.tenant)).automatic:
+            for target in rules.targets:
+                its = cause_id if target is Target.GENERATOR else derived_id("alert", cause_id, target.label)
+                await ask(books, _wish(drift, target), self.loop.origin(its))
 
     async def on_dataset_ended(self, delivery: Delivery[DatasetEnded]) -> Sequence[Event[Any]]:
         """Stops what learns from it, and has the registry do what follows for what has learned. Raises Rejected."""
@@ -66,3 +67,7 @@ class RunConsumers:
                 await self.registry.dataset_ended(unit, ended)
         self.wake()
         return ()
+
+
+def _wish(drift: Drift, target: Target) -> Wish:
+    return Wish(drift.tenant, target, Cause.DRIFT, (f"alert {drift.alert_id}",))

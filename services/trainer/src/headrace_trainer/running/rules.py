@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from headrace_trainer.running.runs import Recipe
+from headrace_trainer.running.runs import Recipe, Target
 
 #: What 0 stands for in the contract.
 DEBOUNCE_SECONDS = 600
@@ -23,7 +23,7 @@ GATE_CASES = 100
 @dataclass(frozen=True, slots=True)
 class Rules:
     """headrace.training.v1.LoopRules, all numbers filled in. query: the contract's DatasetQuery as bytes; it names no
-    subject. version 0: nobody stored any."""
+    subject. targets: what drift and the schedule have trained. version 0: nobody stored any."""
 
     automatic: bool = False
     debounce_seconds: int = DEBOUNCE_SECONDS
@@ -43,6 +43,7 @@ class Rules:
     must_pass: str = ""
     champion_variant: str = ""
     gate_cases: int = GATE_CASES
+    targets: tuple[Target, ...] = (Target.GENERATOR,)
     version: int = 0
     changed_by: str = ""
     changed_at: datetime | None = None

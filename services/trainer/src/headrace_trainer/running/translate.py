@@ -72,6 +72,7 @@ _RULES = {
     "erasure_seconds": (1, 31_536_000),
     "gate_cases": (1, 10_000),
 }
+_TARGETS = frozenset(int(target) for target in Target)
 
 
 def read_wish(message: service_pb2.StartTrainingRequest) -> Wish:
@@ -223,6 +224,8 @@ def _check_rules(message: service_pb2.PutLoopRulesRequest) -> Iterator[Violation
     yield from _check_plan(rules, method=rules.recipe.method, prefix="rules.")
     if rules.must_pass and not REFERENCE.fullmatch(rules.must_pass):
         yield Violation("rules.must_pass", "malformed", "The name of a series of datasets.")
+    if any(target not in _TARGETS for target in rules.targets):
+        yield Violation("rules.targets", "unknown_value", "Generators, kinds, embedders.")
     if not NAME.fullmatch(rules.champion_variant):
         yield Violation("rules.champion_variant", "malformed", "The name of a variant.")
     if len(rules.canary_kinds) > KINDS or not all(NAME.fullmatch(kind) for kind in rules.canary_kinds):
@@ -241,6 +244,7 @@ def rules_of(wire: service_pb2.LoopRules) -> Rules:
         promote_by_itself=wire.promote_by_itself,
         must_pass=wire.must_pass,
         champion_variant=wire.champion_variant,
+        targets=tuple(dict.fromkeys(Target(one) for one in wire.targets)) or (Target.GENERATOR,),
         version=wire.version,
         changed_by=wire.changed_by,
         changed_at=wire.changed_at.ToDatetime(tzinfo=UTC) if wire.HasField("changed_at") else None,
@@ -259,6 +263,7 @@ def to_rules(rules: Rules) -> service_pb2.LoopRules:
         promote_by_itself=rules.promote_by_itself,
         must_pass=rules.must_pass,
         champion_variant=rules.champion_variant,
+        targets=[training_pb2.Target.ValueType(int(target)) for target in rules.targets],
         version=rules.version,
         changed_by=rules.changed_by,
         changed_at=to_stamp(rules.changed_at),
