@@ -11,6 +11,7 @@ from headrace_stream.memory import MemoryLedger
 from headrace_trainer.registry import rollout, shelf
 from headrace_trainer.registry.memory import MemoryBooks
 from headrace_trainer.registry.models import Doing, Model, Route, State
+from headrace_trainer.registry.ports import HOUSE
 from headrace_trainer.running.ports import Ended
 from headrace_trainer.running.runs import Person, Target
 
@@ -38,7 +39,8 @@ class Walk:
             (name,) = self.chance.choices(list(steps), weights=[weight for weight, _ in steps.values()])
             self.done.append(name)
             if self.chance.random() < 0.25:
-                self.home.serving.kill_at = 2 * self.home.serving.writes + self.chance.randrange(4)
+                served = self.chance.choice((self.home.serving, self.home.serving, self.home.indexes))
+                served.kill_at = 2 * served.writes + self.chance.randrange(4)
             try:
                 await steps[name][1]()
             except Killed:
@@ -46,7 +48,7 @@ class Walk:
                 self.home.restart()
             except Conflict:
                 self.done[-1] += " (refused)"
-            self.home.serving.kill_at = None
+            self.home.serving.kill_at = self.home.indexes.kill_at = None
 
     def _steps(self) -> Mapping[str, tuple[int, Callable[[], Awaitable[object]]]]:
         """How often each, and what is done."""
@@ -54,6 +56,7 @@ class Walk:
             "train": (1, self._train),
             "canary": (4, self._canary),
             "live": (3, self._live),
+            "embedder": (3, self._embedder),
             "prove": (2, self._prove),
             "fail": (1, self._fail),
             "erase": (3, self._erase),
@@ -72,6 +75,17 @@ class Walk:
     async def _canary(self) -> None:
         self.datasets.append(f"d{len(self.datasets)}")
         await self.home.canary(dataset=self.datasets[-1])
+
+    async def _embedder(self) -> None:
+        """One that finds first what all before it find later."""
+        self.datasets.append(f"d{len(self.datasets)}")
+        for place in self.home.indexes.places:
+            self.home.indexes.places[place] = 2
+        self.home.indexes.places[HOUSE] = 9
+        run, name = await self.home.candidate(dataset=self.datasets[-1], target=Target.EMBEDDER)
+        self.home.indexes.places[name] = 1
+        await self.home.office.roll_out(run, name)
+        await self.home.settle()
 
     async def _live(self) -> None:
         await self._canary()
@@ -119,13 +133,19 @@ class Walk:
 
     async def wrong(self) -> list[str]:
         """What is not as it must be at rest."""
-        models = await self.models()
+        everything = await self.models()
+        models = [one for one in everything if one.target is Target.GENERATOR]
         stored = self.home.serving.stored.get("*")
         route = stored[0].route if stored else None
         live = [one for one in models if one.answers]
         canaries = [one for one in models if one.state is State.CANARY]
-        found = [f"{one.model} is still {one.doing.name}" for one in models if one.step]
+        found = [f"{one.model} is still {one.doing.name}" for one in everything if one.step]
+        found += [
+            f"the weights of {one.model} are there" for one in everything if one.is_condemned and not _is_gone(one)
+        ]
         found += ["two answer"] * (len(live) > 1) + ["two canaries"] * (len(canaries) > 1)
+        searched = [one.model for one in everything if one.answers and one.target is Target.EMBEDDER] or [HOUSE]
+        found += [f"{self.home.indexes.live} is searched, not {searched}"] * (searched != [self.home.indexes.live])
         found += [
             f"{one.variant} is named, and is {one.state.name}"
             for one in models
@@ -133,6 +153,11 @@ class Walk:
         ]
         found += [f"{one.variant} has no part" for one in [*live, *canaries] if not _has_part(route, one)]
         return found
+
+
+def _is_gone(model: Model) -> bool:
+    """A condemned one that answers has until its deadline."""
+    return model.deleted_at is not None or model.answers
 
 
 def _has_part(route: Route | None, model: Model) -> bool:
@@ -158,4 +183,9 @@ async def test_at_rest_the_routes_name_those_that_answer_and_no_others(first: in
 async def test_a_canary_that_goes_on_naming_what_has_gone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seeded bug."""
     monkeypatch.setattr(rollout, "names_gone", lambda *_: False)
-    assert any("is named" in one for one in await walked(range(60)))
+    walk = Walk(0)
+    live = await walk.home.live()
+    await walk.home.canary(dataset="d2")
+    await walk.home.office.roll_back(walk.home.tenant, live, ANNA, reason="")
+    await walk.rest()
+    assert any("is named, and is RETIRED" in one for one in await walk.wrong())
