@@ -194,7 +194,7 @@ def _changed(now: LoopRules, said: dict[str, Any]) -> LoopRules:
             for inner, word in value.items():
                 setattr(getattr(changed, name), inner, word)
         elif isinstance(value, list):
-            changed.ClearField(name)
+            del getattr(changed, name)[:]
             getattr(changed, name).extend(value)
         else:
             setattr(changed, name, value)
