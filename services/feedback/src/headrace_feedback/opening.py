@@ -7,14 +7,23 @@ labels stay away, and so does feedback whose words are gone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from headrace.feedback.v1.feedback_pb2 import FeedbackSubmitted
 from headrace.privacy.v1.privacy_pb2 import ProtectedText
 from headrace.query.v1.answer_pb2 import AnswerCompleted
-from headrace.retrieval.v1.retrieval_pb2 import ChunkReference
+from headrace.retrieval.v1.retrieval_pb2 import ChunkReference, RetrievedChunk
 from headrace_privacy import Erased, Opener, Tier
 
 from headrace_feedback.interaction import Judgement
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OpenPassage:
+    """A passage in the clear. headings: what stands before it in the index, title first, one a line."""
+
+    text: str
+    headings: str
 
 
 def parse(judgements: Iterable[Judgement]) -> list[tuple[FeedbackSubmitted, ProtectedText | None]]:
@@ -63,6 +72,13 @@ def open_text(text: ProtectedText, opener: Opener) -> str:
 
 def _plain(text: ProtectedText, opener: Opener) -> ProtectedText:
     return ProtectedText(plain=open_text(text, opener), characters=text.characters)
+
+
+def open_passage(chunk: RetrievedChunk, opener: Opener) -> OpenPassage:
+    """A passage. Raises Erased."""
+    labels = _open_labels(chunk.reference, opener)
+    above = dict.fromkeys(part for part in (labels.title.strip(), *labels.headings) if part)
+    return OpenPassage(open_text(chunk.text, opener), "\n".join(above))
 
 
 def _open_labels(chunk: ChunkReference, opener: Opener) -> ChunkReference:

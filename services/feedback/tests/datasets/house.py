@@ -39,6 +39,7 @@ from headrace_feedback.datasets.servicer import DatasetServicer, Desk
 from headrace_feedback.datasets.shelf import Shelf, open_shelf
 from headrace_feedback.erasing import LogHoldings, Tombstones
 from headrace_feedback.handlers import Door
+from headrace_feedback.opening import OpenPassage
 from headrace_identity import Principal
 from headrace_privacy import Owner, Seal, Text, Tier, Vault
 from headrace_privacy.memory import MemoryKeyring
@@ -69,9 +70,9 @@ class SomePassages:
 
     found: dict[str, str] = field(default_factory=lambda: {"chunk-b": "A headrace is a channel."})
 
-    async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
+    async def indexed(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, OpenPassage]:
         del tenant, clearance
-        return {one: self.found[one] for one in chunk_ids if one in self.found}
+        return {one: OpenPassage(self.found[one], "Mills\nWater") for one in chunk_ids if one in self.found}
 
 
 @dataclass

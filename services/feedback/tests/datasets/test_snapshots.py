@@ -56,6 +56,7 @@ async def test_a_snapshot_holds_what_was_asked_and_answered(house: DatasetHouse)
     )
     assert (list(row.passages), list(row.documents)) == (["A headrace is a channel."], ["handbook/mills"])
     assert len(row.passage_ids) == len(row.passages)
+    assert list(row.passage_headings) == ["Mills\nWater"] * len(row.passages)
     assert [DatasetBuilt.FromString(one).dataset_id for one in await house.told("dataset.built")] == [built.dataset_id]
 
 

@@ -67,8 +67,10 @@ class SomePassages:
         for name, text in self.texts.items():
             if chunk_id(name) in chunk_ids and self.tier <= clearance:
                 owner = Owner.document(tenant, "handbook", name)
-                content = Seal(owner, await self.keyring.issue(owner)).protect(Text(text, self.tier))
-                found.append(RetrievedChunk(reference=ChunkReference(chunk_id=chunk_id(name)), text=content))
+                seal = Seal(owner, await self.keyring.issue(owner))
+                labels = ChunkReference(chunk_id=chunk_id(name), title="Mills", headings=["Mills", "Water"])
+                reference = seal.seal_labels(labels, self.tier)
+                found.append(RetrievedChunk(reference=reference, text=seal.protect(Text(text, self.tier))))
         return found
 
 

@@ -154,6 +154,7 @@ async def test_passages_are_opened_for_whoever_may_read_them(tenant: str) -> Non
     opened = OpenPassages(house.vault, Neighbours(house.passages))
     ids = [chunk_id("mills"), "not-a-uuid"]
     assert await opened.texts(tenant, ids, clearance=Tier.TIER_2) == {chunk_id("mills"): PASSAGE}
+    assert (await opened.indexed(tenant, ids, clearance=Tier.TIER_2))[chunk_id("mills")].headings == "Mills\nWater"
     assert await opened.texts(tenant, ids, clearance=Tier.TIER_1) == {}
     assert await OpenPassages(house.vault, Neighbours()).texts(tenant, ids, clearance=Tier.TIER_2) == {}
 

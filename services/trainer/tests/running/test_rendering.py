@@ -68,6 +68,8 @@ def test_a_pair_for_each_passage_that_bears_the_known_answer_out() -> None:
     first, second = pairs_of(replace(ROW, answer=answer, held_out=True))
     assert first == {"row_id": "r-1#1", "split": "test", "question": ROW.question, "passage": TAILRACE}
     assert (second["row_id"], second["passage"]) == ("r-1#2", SLUICE)
+    indexed = replace(ROW, answer=answer, headings=("Mills\nWater", ""))
+    assert [pair["passage"] for pair in pairs_of(indexed)] == [f"Mills\nWater\n\n{TAILRACE}", SLUICE]
     assert pairs_of(replace(ROW, answer="Ask the miller!", corrected=True)) == []
     assert pairs_of(replace(ROW, question="", answer="", text=SLUICE)) == []
 

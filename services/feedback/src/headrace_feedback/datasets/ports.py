@@ -17,6 +17,7 @@ from headrace_feedback.datasets.shelf import Stored
 from headrace_feedback.datasets.snapshots import Row, Snapshot, Split, State
 from headrace_feedback.datasets.tracing import Answers, Asked, Holder
 from headrace_feedback.interaction import Exported
+from headrace_feedback.opening import OpenPassage
 from headrace_feedback.uses import Span
 
 
@@ -129,7 +130,7 @@ class Store(Protocol):
 class Passages(Protocol):
     """The passages that answers were made of."""
 
-    async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
+    async def indexed(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, OpenPassage]:
         """Those that are still indexed, by id, in the clear; the others are left out."""
 
 

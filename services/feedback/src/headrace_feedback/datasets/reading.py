@@ -18,6 +18,7 @@ from headrace_feedback.datasets.ports import Books, Passages, Store
 from headrace_feedback.datasets.shelf import Stored
 from headrace_feedback.datasets.snapshots import Snapshot, Split, State
 from headrace_feedback.datasets.translate import to_row, why_unusable
+from headrace_feedback.opening import OpenPassage
 from headrace_feedback.ports import Authorizer
 from headrace_feedback.reading import refusal
 from headrace_feedback.uses import Use, Verdict
@@ -99,9 +100,9 @@ class Reading:
         verdicts = await self._authorized(batch)
         sealed = [SealedBytes.FromString(row.content) for row in batch]
         opener = await self._room.vault.opener_for(*sealed)
-        texts = await self._passages(batch)
+        passages = await self._passages(batch)
         rows = [
-            _in_the_clear(row, content, opener, verdicts[_group(row)], texts)
+            _in_the_clear(row, content, opener, verdicts[_group(row)], passages)
             for row, content in zip(batch, sealed, strict=True)
         ]
         await self._write_down(rows)
@@ -131,12 +132,12 @@ class Reading:
             records=tuple(ids),
         )
 
-    async def _passages(self, batch: Sequence[Stored]) -> Mapping[str, str]:
+    async def _passages(self, batch: Sequence[Stored]) -> Mapping[str, OpenPassage]:
         wanted = sorted({chunk for row in batch for chunk in row.chunks})
         if not wanted:
             return {}
         clearance = max(row.tier for row in batch)
-        return await self._room.passages.texts(self._snapshot.tenant, wanted, clearance=clearance)
+        return await self._room.passages.indexed(self._snapshot.tenant, wanted, clearance=clearance)
 
     async def _write_down(self, rows: Sequence[DatasetRow]) -> None:
         self._rows += len(rows)
@@ -152,10 +153,8 @@ def _group(row: Stored) -> _Group:
 
 
 def _in_the_clear(
-    row: Stored, content: SealedBytes, opener: Opener, verdict: Verdict, texts: Mapping[str, str]
+    row: Stored, content: SealedBytes, opener: Opener, verdict: Verdict, passages: Mapping[str, OpenPassage]
 ) -> DatasetRow:
     opened = DatasetRow.FromString(opener.open(content))
-    there = [chunk for chunk in row.chunks if chunk in texts]
-    found = to_row(opened, row, grant_id=verdict.grant_id, passages=[texts[chunk] for chunk in there])
-    found.passage_ids.extend(there)
-    return found
+    there = {chunk: passages[chunk] for chunk in row.chunks if chunk in passages}
+    return to_row(opened, row, grant_id=verdict.grant_id, passages=there)

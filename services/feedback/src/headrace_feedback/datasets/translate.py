@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -35,6 +35,7 @@ from headrace_feedback.datasets.snapshots import (
 )
 from headrace_feedback.datasets.tracing import Asked, Holder, Kind, Trace
 from headrace_feedback.interaction import Versioned
+from headrace_feedback.opening import OpenPassage
 from headrace_feedback.translate import SOURCES, SUBJECT_CHARACTERS, TENANT
 from headrace_feedback.uses import Span
 
@@ -390,7 +391,7 @@ def read_card(card: datasets_pb2.DatasetCard) -> Card:
 
 
 def to_row(
-    content: datasets_pb2.DatasetRow, stored: Stored, *, grant_id: str, passages: Iterable[str]
+    content: datasets_pb2.DatasetRow, stored: Stored, *, grant_id: str, passages: Mapping[str, OpenPassage]
 ) -> datasets_pb2.DatasetRow:
     """Writes a row in the clear: its words, and what the snapshot says of it."""
     row = datasets_pb2.DatasetRow(
@@ -401,7 +402,9 @@ def to_row(
         question=content.question,
         answer=content.answer,
         corrected=stored.corrected,
-        passages=passages,
+        passages=[passage.text for passage in passages.values()],
+        passage_ids=passages,
+        passage_headings=[passage.headings for passage in passages.values()],
         key_facts=content.key_facts,
         documents=stored.cited,
         unanswerable=content.unanswerable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from headrace_privacy import Erased, Opener, Tier, Vault
 from headrace_feedback.evaluating.measuring import Passage, Subject, Words
 from headrace_feedback.evaluating.ports import Neighbours
 from headrace_feedback.evaluating.reference import Reference
-from headrace_feedback.opening import open_text
+from headrace_feedback.opening import OpenPassage, open_passage, open_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,22 @@ class OpenPassages:
     neighbours: Neighbours
 
     async def texts(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, str]:
+        """Their texts alone."""
+        found = await self.indexed(tenant, chunk_ids, clearance=clearance)
+        return {identity: passage.text for identity, passage in found.items()}
+
+    async def indexed(self, tenant: str, chunk_ids: Sequence[str], *, clearance: Tier) -> Mapping[str, OpenPassage]:
         """Those that are still indexed, by id; the others are left out. Raises Unavailable."""
         wanted = [identity for identity in chunk_ids if _is_uuid(identity)]
         if self.neighbours.passages is None or not wanted:
             return {}
         chunks = await self.neighbours.passages.fetch(tenant, wanted, clearance=clearance)
         opener = await self.vault.opener_for(*chunks)
-        opened = {chunk.reference.chunk_id: _opened(chunk.text, opener) for chunk in chunks}
-        return {identity: text for identity, text in opened.items() if text is not None}
+        opened = {}
+        for chunk in chunks:
+            with suppress(Erased):
+                opened[chunk.reference.chunk_id] = open_passage(chunk, opener)
+        return opened
 
 
 def to_reference(row: DatasetRow) -> Reference:

@@ -190,6 +190,7 @@ def _row(row: DatasetRow) -> Row:
         question=row.question,
         answer=row.answer,
         passages=tuple(row.passages),
+        headings=tuple(row.passage_headings),
         text=row.text,
         kind=row.kind,
         held_out=row.split == SPLIT_TEST,

@@ -235,8 +235,8 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row to learn from, in the clear: never stored, never logged. text: of a document's row alone, which has no
-    question and no answer."""
+    """A row to learn from, in the clear: never stored, never logged. headings: what stands before each passage in the
+    index. text: of a document's row alone, which has no question and no answer."""
 
     row_id: str
     question: str
@@ -247,6 +247,7 @@ class Row:
     held_out: bool
     corrected: bool = False
     kind_stated: bool = False
+    headings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "<row>"

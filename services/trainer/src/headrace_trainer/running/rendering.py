@@ -48,13 +48,19 @@ class Renderer:
 
 
 def pairs_of(row: Row) -> list[Mapping[str, Any]]:
-    """The row as pairs of its question and each passage that bears the known answer out (learning/job.py); none where
-    no passage does. A document's row has no question."""
+    """The row as pairs of its question and each passage that bears the known answer out (learning/job.py), with what
+    stands before it in the index; none where no passage does. A document's row has no question."""
     if row.text:
         return []
     numbers = supporting(row.answer, row.passages)
     pair = {"split": "test" if row.held_out else "train", "question": row.question}
-    return [{"row_id": f"{row.row_id}#{number}", **pair, "passage": row.passages[number - 1]} for number in numbers]
+    return [{"row_id": f"{row.row_id}#{number}", **pair, "passage": _as_indexed(row, number - 1)} for number in numbers]
+
+
+def _as_indexed(row: Row, place: int) -> str:
+    """What the embedder makes a passage's vector of; of long headings it leaves some out."""
+    above = row.headings[place] if place < len(row.headings) else ""
+    return f"{above}\n\n{row.passages[place]}" if above else row.passages[place]
 
 
 def supporting(answer: str, passages: Sequence[str]) -> list[int]:
