@@ -75,6 +75,11 @@ def test_links_beyond_the_parent_are_shown() -> None:
     assert sum("↗" in line for line in lines) == 2
 
 
+def test_many_links_to_other_traces_are_counted() -> None:
+    lines = drawn(span("a", "", 0, 10, links=tuple(f"{place:016x}" for place in range(20))))
+    assert [line for line in lines if "↗" in line] == ["↗ ingest: a links to 20 spans of other traces"]
+
+
 def test_a_circle_of_parents_ends() -> None:
     lines = drawn(span("a", "b", 0, 10), span("b", "a", 1, 2))
     assert [line.split(" █")[0].strip() for line in lines[:2]] == ["ingest: a", "└ ingest: b"]

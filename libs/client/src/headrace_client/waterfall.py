@@ -11,6 +11,9 @@ from headrace_client.spans import LONG, WaterfallSpan, folded
 #: A span with children that covers this share of the trace waits for them: it is no work when gaps are looked for.
 _WAITING = 0.9
 
+#: So many links of one span to other traces are named.
+_FEW = 3
+
 #: Clocks of two machines that agree this well are not worth a word, in milliseconds.
 _SKEW_MS = 0.5
 
@@ -193,8 +196,12 @@ def _skews(by_id: Mapping[str, WaterfallSpan]) -> Iterator[str]:
 def _links(by_id: Mapping[str, WaterfallSpan]) -> Iterator[str]:
     """Links to a span's own parent go without saying: every Kafka hop has one."""
     for span in by_id.values():
-        for target in span.links:
-            if target != span.parent_id:
-                other = by_id.get(target)
-                where = f"{other.service}: {other.name}" if other else f"span {target} of another trace"
-                yield f"↗ {span.service}: {span.name} links to {where}"
+        beyond = [target for target in span.links if target != span.parent_id]
+        known = [other for target in beyond if (other := by_id.get(target))]
+        others = [target for target in beyond if target not in by_id]
+        where = [f"{other.service}: {other.name}" for other in known]
+        if len(others) > _FEW:
+            where.append(f"{len(others)} spans of other traces")
+        else:
+            where += [f"span {target} of another trace" for target in others]
+        yield from (f"↗ {span.service}: {span.name} links to {one}" for one in where)

@@ -27,7 +27,7 @@ from headrace_embedded.errors import NotReady
 #: Seconds until an erasure must have started a run, and until the last model that it reached is gone.
 CAUSE_S, RETIRED_S = 60.0, 120.0
 #: Lines of the trace that are drawn.
-DRAWN = 80
+DRAWN = 150
 
 
 async def erasure(stage: Stage) -> Facts:
@@ -124,7 +124,10 @@ async def trace(stage: Stage) -> Facts:
         spans = await fetch_trace(stage.client, model.trace_id, wait=10.0)
     except NotFound as error:
         raise NotReady(f"no span of the trace {model.trace_id} is kept") from error
-    lines = [line.plain for line in waterfall([to_waterfall(span) for span in spans], WIDTH)]
+    # What became of the model later, its erasure too, is in the same trace.
+    first = min((span.ended_at.ToNanoseconds() for span in spans if span.name.startswith("first answer")), default=0)
+    drawn = [to_waterfall(span) for span in spans if not first or span.started_at.ToNanoseconds() <= first]
+    lines = [line.plain for line in waterfall(drawn, WIDTH)]
     stage.say(*lines[:DRAWN])
     if len(lines) > DRAWN:
         stage.say(f"and {len(lines) - DRAWN} lines more: headrace trace {model.trace_id}")
