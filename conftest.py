@@ -5,6 +5,11 @@ A machine without Java or Maven fails these tests, with the mend, instead of ski
 
 from __future__ import annotations
 
+import os
+
+# As launch.py says: tests start servers while they hold channels. gRPC reads it when it is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path

@@ -37,7 +37,9 @@ def launch(home: Path, wanted: Plan, *, lifetime: Lifetime) -> subprocess.Popen[
     home.mkdir(parents=True, exist_ok=True)
     plan.write_plan(home, wanted)
     command = [sys.executable, "-m", "headrace_embedded.supervisor", str(home)]
-    environment = {**os.environ, state.MARK: str(home)}
+    # gRPC's handlers around a fork can end a process that starts others while it calls: seen as a segmentation fault of
+    # the supervisor. What is started becomes another program at once. gRPC reads this when it is loaded.
+    environment = {"GRPC_ENABLE_FORK_SUPPORT": "false", **os.environ, state.MARK: str(home)}
     return processes.spawn(command, log=supervisor_log(home), lifetime=lifetime, environment=environment)
 
 
