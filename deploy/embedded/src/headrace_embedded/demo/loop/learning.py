@@ -35,8 +35,6 @@ from headrace_embedded.errors import NotReady
 RUN_S, CANARY_S, LOOK_S = 3600.0, 1200.0, 1.0
 #: Questions that are asked in one go while a canary runs.
 BATCH = 16
-#: Of the questions that nobody asks before, so many are: they take a minute and a half.
-MEASURED = 40
 #: What the comparison is told by, where the report has it.
 MEASURES = ("key_facts", "token_f1", "rouge_l", "refusal")
 
@@ -127,7 +125,7 @@ async def carry(stage: Stage, name: str, *, occasion: str) -> Model:
 
 async def measure(stage: Stage, home: Path) -> Facts:
     """Asks both models what nobody asked before, each in its own words, and compares pair by pair."""
-    questions = [*sql_guide.held_out()[:MEASURED], *sql_guide.beyond()]
+    questions = [*sql_guide.held_out(), *sql_guide.beyond()]
     rows = [contest.to_row(question, SPLIT_TEST, source=sql_guide.SOURCE) for question in questions]
     dataset = await contest.store_rows(stage.client, rows)
     arms = [champion(stage), tuned(stage)]
