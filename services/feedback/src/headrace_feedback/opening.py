@@ -70,15 +70,15 @@ def open_text(text: ProtectedText, opener: Opener) -> str:
     return opener.reveal(text, Tier.TIER_2).reveal()  # the tier is that of the message around it
 
 
-def _plain(text: ProtectedText, opener: Opener) -> ProtectedText:
-    return ProtectedText(plain=open_text(text, opener), characters=text.characters)
-
-
 def open_passage(chunk: RetrievedChunk, opener: Opener) -> OpenPassage:
     """A passage. Raises Erased."""
     labels = _open_labels(chunk.reference, opener)
     above = dict.fromkeys(part for part in (labels.title.strip(), *labels.headings) if part)
     return OpenPassage(open_text(chunk.text, opener), "\n".join(above))
+
+
+def _plain(text: ProtectedText, opener: Opener) -> ProtectedText:
+    return ProtectedText(plain=open_text(text, opener), characters=text.characters)
 
 
 def _open_labels(chunk: ChunkReference, opener: Opener) -> ChunkReference:

@@ -12,11 +12,11 @@ from headrace_trainer.registry import rollout, shelf
 from headrace_trainer.registry.memory import MemoryBooks
 from headrace_trainer.registry.models import Doing, Model, Route, State
 from headrace_trainer.registry.ports import HOUSE
-from headrace_trainer.running.ports import Ended
 from headrace_trainer.running.runs import Person, Target
 
 from services.trainer.tests.registry.conftest import sound
 from services.trainer.tests.registry.house import House, Killed
+from services.trainer.tests.registry.test_lifecycle import erase
 
 ANNA = Person("developer", "anna")
 STEPS = 16
@@ -68,21 +68,23 @@ class Walk:
             "a week": (1, lambda: self.home.look(605_000.0)),
         }
 
-    async def _train(self) -> str:
+    def _dataset(self) -> str:
+        """One that nothing has learned from."""
         self.datasets.append(f"d{len(self.datasets)}")
-        return (await self.home.candidate(dataset=self.datasets[-1]))[1]
+        return self.datasets[-1]
+
+    async def _train(self) -> None:
+        await self.home.candidate(dataset=self._dataset())
 
     async def _canary(self) -> None:
-        self.datasets.append(f"d{len(self.datasets)}")
-        await self.home.canary(dataset=self.datasets[-1])
+        await self.home.canary(dataset=self._dataset())
 
     async def _embedder(self) -> None:
         """One that finds first what all before it find later."""
-        self.datasets.append(f"d{len(self.datasets)}")
         for place in self.home.indexes.places:
             self.home.indexes.places[place] = 2
         self.home.indexes.places[HOUSE] = 9
-        run, name = await self.home.candidate(dataset=self.datasets[-1], target=Target.EMBEDDER)
+        run, name = await self.home.candidate(dataset=self._dataset(), target=Target.EMBEDDER)
         self.home.indexes.places[name] = 1
         await self.home.office.roll_out(run, name)
         await self.home.settle()
@@ -102,13 +104,8 @@ class Walk:
 
     async def _erase(self) -> None:
         if self.datasets:
-            dataset = self.chance.choice(self.datasets)
-            ended = Ended(
-                self.home.tenant, dataset, erased=True, by=f"erasure of {dataset}", ended_at=self.home.clock.now
-            )
-            async with self.home.ledger.unit(tenant=self.home.tenant) as unit:
-                await self.home.office.dataset_ended(unit, ended)
-            await self.home.settle()
+            number = self.chance.randrange(len(self.datasets))
+            await erase(self.home, self.datasets[number], number)
 
     async def _roll_back(self) -> None:
         models = [one for one in await self.models() if one.answers or one.state is State.CANARY]

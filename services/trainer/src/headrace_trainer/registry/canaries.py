@@ -118,6 +118,7 @@ class Canaries:
         champion = await champion_of(shelf, serving, model.tenant, target, rules)
         if not await self._has_turn(model, rolling.begin(rules, champion, ())):
             return None
+        # Another may have been promoted before the turn came.
         champion = await champion_of(shelf, serving, model.tenant, target, rules)
         routes = rolling.plan(await serving.routes(model.tenant), champion, rules)
         return await self.moves.noted(model, rolling.begin(rules, champion, routes))
@@ -136,8 +137,7 @@ class Canaries:
                 await books.save(replace(current, step=None))
             elif canary is not None and canary.doing is not Doing.ROLLING_BACK:
                 step = Step(Doing.ROLLING_BACK, "replaced", BY_ITSELF, f"{model.model} takes its place.")
-                await books.save(replace(canary, step=step))
-                await self.moves.watch(books, canary)
+                await self.moves.intended(books, canary, step)
             elif canary is None and not any(_writes(one) for one in others):
                 await books.save(replace(current, rollout=rollout))
                 return True
@@ -164,10 +164,11 @@ class Canaries:
         known = await shelf.all(model.tenant)
         if _has_gone(known, model.rollout.champion):
             return await self._hold_anew(model, known)
-        if rolling.names_gone(model.rollout, self._field(model, known)):
+        on = self._field(model, known)
+        if rolling.names_gone(model.rollout, on):
             await self._write(model, "canary", models=known)
             return self.moves.soon()
-        routes = await self._writer(model).yielded(model.rollout.routes, self._field(model, known))
+        routes = await self._writer(model).yielded(model.rollout.routes, on)
         async with shelf.ledger.unit(tenant=model.tenant) as unit:
             share = model.rollout.share
             sample = await shelf.books_on(unit).sample(model.tenant, model.model, share=share, most=2 * MOST_ANSWERS)

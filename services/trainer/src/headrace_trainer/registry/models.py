@@ -197,6 +197,10 @@ class Rollout:
         """Whether every route that it touched was changed by somebody else meanwhile."""
         return bool(self.routes) and all(route.given_way for route in self.routes)
 
+    def names(self, variant: Variant) -> bool:
+        """Whether a route that it wrote, and nobody changed since, names a variant."""
+        return any(one.wrote.names(variant) for one in self.routes if one.wrote and not one.given_way)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

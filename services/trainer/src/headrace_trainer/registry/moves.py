@@ -81,9 +81,13 @@ class Moves:
         async with self.shelf.open(model.tenant) as (_, books):
             current = await books.get(model.tenant, model.model)
             if current is not None and current.state is not State.RETIRED:
-                await books.save(replace(current, step=step))
-                await self.watch(books, current)
+                await self.intended(books, current, step)
         self.wake()
+
+    async def intended(self, books: Books, model: Model, step: Step) -> None:
+        """The same of a model that was just read, in the transaction at hand."""
+        await books.save(replace(model, step=step))
+        await self.watch(books, model)
 
     async def drop_step(self, model: Model) -> None:
         """Forgets what was to be done."""

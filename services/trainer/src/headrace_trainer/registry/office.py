@@ -176,19 +176,27 @@ class Office:
 
     async def _carried_out(self, model: Model) -> Model:
         """As it stands once the step is done, or after a while."""
-        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+
+        async def is_done() -> bool:
             current = await self.shelf.get(model.tenant, model.model)
-            if current is None or current.step is None:
-                return current or model
-            await self.sleep(LOOK_SECONDS)
-        return current or model
+            return current is None or current.step is None
+
+        await self._wait(is_done)
+        return await self.shelf.get(model.tenant, model.model) or model
 
     async def _left_out(self, model: Model) -> None:
         """Waits, for a while, until a canary beside it has written its routes without it."""
-        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+        gone = None if model.answers else model.variant
+
+        async def is_done() -> bool:
             canary = shelves.canary_of(await self.shelf.all(model.tenant), model.target)
-            wrote = [one.wrote for one in canary.rollout.routes if one.wrote] if canary and canary.rollout else []
-            if model.answers or not any(model.variant and route.names(model.variant) for route in wrote):
+            return not (gone and canary and canary.rollout and canary.rollout.names(gone))
+
+        await self._wait(is_done)
+
+    async def _wait(self, is_done: Callable[[], Awaitable[bool]]) -> None:
+        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+            if await is_done():
                 return
             await self.sleep(LOOK_SECONDS)
 

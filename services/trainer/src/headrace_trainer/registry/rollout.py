@@ -109,8 +109,7 @@ def held_anew(rollout: Rollout, on: Field) -> Rollout:
 
 def names_gone(rollout: Rollout, on: Field) -> bool:
     """Whether a route that it wrote still names what answers no more."""
-    wrote = [one.wrote for one in rollout.routes if one.wrote and not one.given_way]
-    return any(route.names(gone) for route in wrote for gone in on.stand_ins)
+    return any(rollout.names(gone) for gone in on.stand_ins)
 
 
 def _purged(route: Route, on: Field) -> Route:

@@ -72,7 +72,6 @@ _RULES = {
     "erasure_seconds": (1, 31_536_000),
     "gate_cases": (1, 10_000),
 }
-_TARGETS = frozenset(int(target) for target in Target)
 
 
 def read_wish(message: service_pb2.StartTrainingRequest) -> Wish:
@@ -224,7 +223,7 @@ def _check_rules(message: service_pb2.PutLoopRulesRequest) -> Iterator[Violation
     yield from _check_plan(rules, method=rules.recipe.method, prefix="rules.")
     if rules.must_pass and not REFERENCE.fullmatch(rules.must_pass):
         yield Violation("rules.must_pass", "malformed", "The name of a series of datasets.")
-    if any(target not in _TARGETS for target in rules.targets):
+    if any(not target or target not in training_pb2.Target.values() for target in rules.targets):
         yield Violation("rules.targets", "unknown_value", "Generators, kinds, embedders.")
     if not NAME.fullmatch(rules.champion_variant):
         yield Violation("rules.champion_variant", "malformed", "The name of a variant.")
