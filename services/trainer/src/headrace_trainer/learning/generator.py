@@ -101,7 +101,7 @@ class Writer(Student[Sequence[Pack]]):
         processes = self.accelerator.num_processes
         learned = sum(p.learned for p in work)
         total = torch.zeros((), device=self.accelerator.device)
-        mine = share(work, self.accelerator.process_index, processes)
+        mine = self._mine(work)
         for i, (pack, counts) in enumerate(mine):
             if processes == 1 and stopping():
                 return None
@@ -111,6 +111,11 @@ class Writer(Student[Sequence[Pack]]):
                 self.accelerator.backward(loss)
             total += loss.detach()
         return float(self.accelerator.reduce(total / processes, "sum"))
+
+    def _mine(self, packs: Sequence[Pack]) -> list[tuple[Pack, float]]:
+        """What this process computes of some packs, and how much each counts."""
+        hands = order.deal(packs, hands=self.accelerator.num_processes, context=self.context)
+        return hands[self.accelerator.process_index]
 
     def losses(self, pack: Pack) -> torch.Tensor:
         """The loss of each learned token of a pack, in nats, [pack.learned]."""
@@ -152,23 +157,24 @@ class Writer(Student[Sequence[Pack]]):
         """Nats a learned token over some samples; every process takes part."""
         self.model.eval()
         packs = order.pack(samples, context=self.context)
-        mine = share(packs, self.accelerator.process_index, self.accelerator.num_processes)
         total = torch.zeros((), device=self.accelerator.device)
-        for pack, counts in mine:
+        for pack, counts in self._mine(packs):
             total += self.losses(pack).sum() * counts
         self.model.train()
         return float(self.accelerator.reduce(total, "sum")) / sum(p.learned for p in packs)
 
     @torch.no_grad()
     def loss_of_each(self, samples: Sequence[Sample]) -> list[float]:
-        """Nats of all learned tokens together, sample by sample."""
+        """Nats of all learned tokens together, sample by sample; every process takes part. No two may be the same."""
         self.model.eval()
-        found: dict[tuple[int, ...], float] = {}
-        for pack in order.pack(samples, context=self.context):
-            each = iter(self.losses(pack).tolist())
-            found |= {s.ids: sum(next(each) for _ in range(s.learned)) for s in pack.samples}
+        place = {s.ids: i for i, s in enumerate(samples)}
+        found = torch.zeros(len(samples), device=self.accelerator.device)
+        for pack, counts in self._mine(order.pack(samples, context=self.context)):
+            each = torch.split(self.losses(pack), [s.learned for s in pack.samples])
+            for sample, losses in zip(pack.samples, each, strict=True):
+                found[place[sample.ids]] += losses.sum() * counts
         self.model.train()
-        return [found[s.ids] for s in samples]
+        return [float(loss) for loss in self.accelerator.reduce(found, "sum")]
 
     @torch.no_grad()
     def gives_away(self, sample: Sample) -> bool:
@@ -182,13 +188,6 @@ class Writer(Student[Sequence[Pack]]):
         """The token that is likeliest at a place of a sample. One of no meaning stands there meanwhile."""
         ahead = Pack((Sample((*sample.ids[:place], 0), sample.shared, place),))
         return int(self._logits(self._batch(ahead))[0].argmax())
-
-
-def share(packs: Sequence[Pack], process: int, processes: int) -> list[tuple[Pack, float]]:
-    """One process's packs, each with how much it counts: as many for everybody, the last ones for nothing."""
-    missing = -len(packs) % processes
-    shared = [*((p, 1.0) for p in packs), *((packs[0], 0.0) for _ in range(missing))]
-    return shared[process::processes]
 
 
 def open_writer(job: Job, base: weights.Base, found: Material, *, accelerator: Accelerator) -> Writer:

@@ -77,6 +77,44 @@ def pack(samples: Sequence[Sample], *, context: int) -> list[Pack]:
     return [Pack(tuple(b)) for b in bins]
 
 
+def deal(packs: Sequence[Pack], *, hands: int, context: int) -> list[list[tuple[Pack, float]]]:
+    """What each of several processes computes of some packs, and how much each pack counts.
+
+    Everybody gets as many packs, for processes that hold a model together compute together. The samples are packed
+    anew for that, longest first and each where least is computed yet (Graham 1969), so that nobody waits long for the
+    others: two of three packs as they stand would keep one process for twice as long as needed. Where there are fewer
+    samples than processes the others compute the smallest pack once more, which counts for nothing.
+    """
+    if hands == 1:
+        return [[(pack, 1.0) for pack in packs]]
+    even = _even([s for p in packs for s in p.samples], hands=hands, most=len(packs), context=context)
+    dealt = sorted(even or packs, key=lambda p: p.computed, reverse=True)
+    counted = [(pack, 1.0) for pack in dealt] + [(dealt[-1], 0.0)] * (-len(dealt) % hands)
+    # Back and forth: who got the largest of one round gets the smallest of the next.
+    rounds = [counted[i : i + hands] for i in range(0, len(counted), hands)]
+    return [[r[hand] if n % 2 == 0 else r[hands - 1 - hand] for n, r in enumerate(rounds)] for hand in range(hands)]
+
+
+def _even(samples: Sequence[Sample], *, hands: int, most: int, context: int) -> list[Pack]:
+    """The fewest packs that are a multiple of `hands`, of about the same size each; none where that cannot be had."""
+    for count in range(hands, most + hands, hands):
+        bins: list[list[Sample]] = [[] for _ in range(count)]
+        for sample in sorted(samples, key=_longest_first):
+            fits = [b for b in bins if _computed(b, sample) <= context and (not b or b[0].prefix == sample.prefix)]
+            if not fits:
+                break
+            min(fits, key=lambda b: _computed(b, sample)).append(sample)
+        else:
+            if all(bins):
+                return [Pack(tuple(b)) for b in bins]
+    return []
+
+
+def _computed(bin_: Sequence[Sample], sample: Sample) -> int:
+    """Tokens of a sequence with one more sample in it."""
+    return Pack((*bin_, sample)).computed
+
+
 def _longest_first(sample: Sample) -> tuple[int, tuple[int, ...]]:
     return -len(sample.ids), sample.ids
 
