@@ -8,6 +8,7 @@ async with open_engine(generator.stepper, generator.text, stop=generator.stop) a
 """
 
 from headrace_models.generation.batch import BatchSettings
+from headrace_models.generation.cores import aside
 from headrace_models.generation.engine import Engine, EngineSettings, Generation, Load, open_engine
 from headrace_models.generation.errors import (
     ContextExceeded,
@@ -52,6 +53,7 @@ __all__ = [
     "UnsupportedModel",
     "Usage",
     "Weights",
+    "aside",
     "best_dtype",
     "folder_weights",
     "gguf_weights",
