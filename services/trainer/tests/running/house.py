@@ -19,7 +19,7 @@ from headrace_privacy import Tier
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_stream import Event, Ledger
 from headrace_stream.memory import MemoryLedger
-from headrace_trainer.running.asking import Origin, Wish, ask
+from headrace_trainer.running.asking import Origin, Wish, ask, change_rules
 from headrace_trainer.running.conducting import Conductor, Limits, Parts, Turn
 from headrace_trainer.running.consumers import RunConsumers
 from headrace_trainer.running.failures import Died, Stopped
@@ -267,7 +267,7 @@ class House:
             books = self.books_on(unit)
             version = (await books.rules(self.tenant)).version + 1
             rules = replace(Rules(), version=version, changed_by="dora", changed_at=NOW)
-            await books.put_rules(self.tenant, replace(rules, **changes))
+            await change_rules(books, self.tenant, replace(rules, **changes))
 
     async def ask(
         self,

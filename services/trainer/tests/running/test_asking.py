@@ -72,6 +72,26 @@ async def test_a_run_waits_for_more_causes_and_a_person_for_none(house: House) -
     assert (await house.finish(person)).state is State.DONE
 
 
+@pytest.mark.parametrize(("seconds", "begins"), [(20, True), (600, False)])
+async def test_a_run_that_waits_does_so_as_long_as_the_newest_rules_say(
+    house: House, seconds: int, begins: bool
+) -> None:
+    await house.put_rules(automatic=True, debounce_seconds=60)
+    run = await house.asked(Cause.DRIFT)
+    await house.pass_time(30)
+    await house.put_rules(automatic=True, debounce_seconds=seconds)
+    found = await house.run(run)
+    assert found.begin_at == found.created_at + timedelta(seconds=seconds)
+    await house.pass_time(31)
+    assert bool(await house.conduct()) is begins
+
+
+async def test_rules_hold_no_person_up(house: House) -> None:
+    run = await house.asked(Cause.PERSON)
+    await house.put_rules(automatic=True, debounce_seconds=600)
+    assert (await house.finish(run)).state is State.DONE
+
+
 async def test_a_persons_word_goes_before_the_rules(house: House) -> None:
     rules_query = DatasetQuery(purpose=PURPOSE_TRAIN, limit=10).SerializeToString()
     await house.put_rules(automatic=True, query=rules_query)

@@ -74,6 +74,16 @@ async def ask(books: Books, wish: Wish, origin: Origin) -> tuple[Run, bool] | No
     return run, waiting is None
 
 
+async def change_rules(books: Books, tenant: str, rules: Rules) -> None:
+    """Stores a version of the rules. A run that waits for more causes waits, from when it was asked for, as long as
+    these say."""
+    await books.put_rules(tenant, rules)
+    for target in Target:
+        run = await books.waiting(tenant, target)
+        if run is not None and not run.by_person:
+            await books.fold(replace(run, begin_at=run.created_at + timedelta(seconds=rules.debounce_seconds)))
+
+
 def _noted(wish: Wish, origin: Origin, now: datetime) -> Noted:
     return Noted(origin.cause_id, wish.target, wish.cause, wish.because, origin.traceparent, now)
 

@@ -13,6 +13,7 @@ from headrace_identity import Principal
 from headrace_runtime.errors import Denied, NotFound, Rejected
 from headrace_stream import Ledger, Unit
 
+from headrace_trainer.running.asking import change_rules
 from headrace_trainer.running.failures import Stopped
 from headrace_trainer.running.loop import BookedLoop
 from headrace_trainer.running.ports import Books, Registry, Turns, Worker
@@ -78,7 +79,8 @@ class LoopServicer(service_pb2_grpc.LoopServiceServicer):
             await books.hold(request.tenant)
             version = (await books.rules(request.tenant)).version + 1
             rules = replace(rules, version=version, changed_by=caller.subject, changed_at=await books.now())
-            await books.put_rules(request.tenant, rules)
+            await change_rules(books, request.tenant, rules)
+        self._desk.wake()
         return service_pb2.PutLoopRulesResponse(rules=to_rules(rules))
 
     def _check_base(self, base: str) -> None:
