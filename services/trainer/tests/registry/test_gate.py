@@ -144,6 +144,27 @@ def test_a_couple_of_pairs_by_chance_do_not_refuse_it_and_a_likely_fall_does() -
     assert "the chance that it is worse is 94 %, and 80 % refuse" in refusal(report)
 
 
+def test_what_is_proven_reckons_with_all_that_was_looked_at() -> None:
+    """2.1 standard errors down prove nothing of one measure among a dozen; 3.3 do."""
+    others = [one for one in own() if one.measure != "relevance"]
+    chance = line("relevance", 0.7, 0.616, reach=0.077, pairs=24)
+    assert judged(with_own([*others, chance])).passed
+    assert refused_by(with_own([*others, replace(chance, low=-0.134, high=-0.034)])) == {"relevant"}
+    lower = line("refused", 0.1, 0.17, reach=0.064, pairs=24)
+    assert judged(with_served([*[one for one in served() if one.measure != "refused"], lower])).passed
+
+
+def test_looked_at_alone_the_interval_itself_decides() -> None:
+    text = files("headrace_trainer.registry").joinpath("gate.yaml").read_text("utf-8")
+    alone = read_gate(text)
+    only = {"relevant": alone.rules.shares["relevant"]}
+    gate = replace(alone, rules=alone.rules.model_copy(update={"shares": only}))
+    chance = line("relevance", 0.7, 0.616, reach=0.077, pairs=24)
+    (found,) = (one for one in judged(with_own([chance]), gate).lines if one.rule == "relevant")
+    assert not found.passed
+    assert "that it is worse is proven" in found.sentence
+
+
 def test_a_calibrated_judge_does() -> None:
     assert refused_by(with_own([*own(), line("judge:fair", 0.9, 0.6)])) == {"judge:fair"}
 

@@ -26,8 +26,8 @@ class ShareRule(Strict):
     """A measure of a report, from 0 to 1, that may not fall (or rise, where lower is better).
 
     falls_by: so far the candidate's estimate may lie on the wrong side of the champion's. What lies further fails where
-    it is as likely as `sure` that it is worse at all. It also fails where the whole interval lies further than
-    `proven_by` there. by_kind: how far it may on each kind with enough pairs.
+    it is as likely as `sure` that it is worse at all. It also fails where the whole interval, at 95 % for all
+    shares together, lies further than `proven_by` there. by_kind: how far it may on each kind with enough pairs.
     """
 
     measures: tuple[str, ...] = Field(min_length=1)
