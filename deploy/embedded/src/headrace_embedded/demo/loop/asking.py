@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from headrace.feedback.v1.feedback_pb2 import THUMB_DOWN, THUMB_UP, FeedbackSubmitted
 from headrace.query.v1.answer_pb2 import GROUNDING_NOT_IN_SOURCES, Answer, Grounding
 from headrace_client.client import Client
-from headrace_client.errors import Overloaded, Unavailable
+from headrace_client.errors import NotFound, Overloaded, Unavailable
 from headrace_client.updates import Answered
 from headrace_feedback.evaluating.reference import key_fact_recall
 from headrace_models.prompting import without_markers
@@ -26,6 +26,8 @@ from headrace_embedded.errors import NotReady
 #: Questions under way at once, and seconds that each may take.
 AT_ONCE = 8
 ANSWER_S = 180.0
+#: Seconds until what was said last must be stored.
+RECORDED_S = 60.0
 #: So many people ask in turn.
 PEOPLE = 12
 
@@ -153,6 +155,25 @@ async def _judge(client: Client, asking: Asking, heard: Heard) -> None:
     if better := correction(asking, heard.text):
         corrected = FeedbackSubmitted(feedback_id=_id(asking, "correction"), correction=better, **_about(asking))
         await _record(client, corrected)
+
+
+async def until_recorded(client: Client, wanted: Sequence[Asking], heard: Sequence[Heard]) -> None:
+    """Waits until all that was said of the answers is stored: a run learns from what it finds there."""
+    said = {one.query_id: 1 + bool(correction(one, answer.text)) for one, answer in zip(wanted, heard, strict=True)}
+    end = asyncio.get_running_loop().time() + RECORDED_S
+    for query_id, count in said.items():
+        while await _stored(client, query_id) < count:
+            if asyncio.get_running_loop().time() > end:
+                raise NotReady(f"what was said of {query_id} is not stored. Take the tour again: it goes on.")
+            await asyncio.sleep(0.2)
+
+
+async def _stored(client: Client, query_id: str) -> int:
+    """How much is stored of what was said of an answer."""
+    try:
+        return len((await client.interaction(tenant=TENANT, query_id=query_id)).feedback)
+    except NotFound:
+        return 0
 
 
 def _id(asking: Asking, kind: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
+
+_TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 ENVIRONMENT: Mapping[str, str] = {
     # A look every ten seconds at the newest sixty questions.
@@ -20,6 +24,9 @@ ENVIRONMENT: Mapping[str, str] = {
     # Both corpora are about programming: of the questions about Python 18 % are further than this from every
     # passage of the reference, of those about SQL 77 %.
     "HEADRACE_DRIFT_NOTHING_CLOSE": "0.45",
-    # Hardly anybody is answered while a run trains.
-    "HEADRACE_TRAINER_THREADS": "2",
+    # For most of the tour two models answer side by side: each on a core of its own, neither waits for the other.
+    "HEADRACE_INFERENCE_THREADS": "1",
+    # Hardly anybody is answered while a run trains, so it gets both cores: a process on each, since two threads of one
+    # would wait for each other at every product.
+    "HEADRACE_TRAINER_LAUNCHER": shlex.join([sys.executable, *_TWO, "-m", "headrace_trainer.learning"]),
 }

@@ -17,10 +17,10 @@ from headrace_client.receipts import Forged, read_keys, verify_completion, verif
 from headrace_client.waterfall import waterfall
 
 from headrace_embedded.demo.corpus import TENANT
-from headrace_embedded.demo.loop import rules, words
+from headrace_embedded.demo.loop import words
 from headrace_embedded.demo.loop.learning import carry, follow, model_of
 from headrace_embedded.demo.loop.stage import Facts, Stage
-from headrace_embedded.demo.loop.steps import erased, put_rules
+from headrace_embedded.demo.loop.steps import erased
 from headrace_embedded.demo.tour import ERASURE_S, WIDTH
 from headrace_embedded.errors import NotReady
 
@@ -34,8 +34,6 @@ async def erasure(stage: Stage) -> Facts:
     """Erases the user: their rows go, the models that learned from them are found, and the receipt is signed."""
     subject = erased(stage)
     stage.say(*_lineage_lines(await stage.client.lineage(TraceLineageRequest(tenant=TENANT, subject=subject))))
-    # Nothing more is expected for this cause: it need not wait.
-    await put_rules(stage, debounce_seconds=rules.SOONEST)
     began = stage.now()
     found = await _erase(stage, subject)
     claims = _verified(stage, found.receipt)

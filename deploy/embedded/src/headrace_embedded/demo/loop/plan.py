@@ -20,18 +20,18 @@ class Step:
 
 #: The budget of the time, step by step; what starts the servers is the first line.
 STEPS = (
-    Step("up", "Bringing up Kafka, PostgreSQL and the services", 45),
+    Step("up", "Bringing up Kafka, PostgreSQL and the services", 55),
     Step("prepare", "Loading Python's language reference; one variant answers, and the loop's rules are told", 30),
     Step("baseline", "Users ask about Python: what later windows are measured against", 45),
     Step("shift", "Their questions turn to SQL, which no document here speaks of", 10),
     Step("drift", "The drift monitor looks at the window", 25),
     Step("refresh", "The steward puts what is missing, and asks for a model that knows it", 5),
-    Step("again", "Users ask again, and now the sources know", 55),
-    Step("training", "A run begins by itself: always from the base, on what was asked, answered and approved", 240),
-    Step("rollout", "The gate let it through; a share of the traffic goes to it, until it has proven itself", 50),
-    Step("measure", "Questions that nobody asked before, to the old model and to the new", 110),
+    Step("again", "Users ask again, and now the sources know", 60),
+    Step("training", "A run begins by itself: always from the base, on what was asked, answered and approved", 230),
+    Step("rollout", "The gate let it through; a share of the traffic goes to it, until it has proven itself", 45),
+    Step("measure", "Questions that nobody asked before, to the old model and to the new", 105),
     Step("erasure", "A user whose questions were learned from asks to be forgotten", 5),
-    Step("relearning", "What learned from them is trained anew without them, and goes", 270),
+    Step("relearning", "What learned from them is trained anew without them, and goes", 275),
     Step("trace", "From the first drifting question to the first answer of the new model", 10),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 
 from headrace.feedback.v1.datasets_pb2 import DatasetQuery
@@ -13,8 +12,8 @@ from headrace.training.v1.training_pb2 import Recipe
 
 from headrace_embedded.demo.tour import PRODUCT
 
-#: A cause waits for more at least and at most so long, in seconds.
-SOONEST, LATEST = 5, 150
+#: Seconds that a cause waits for more: where nothing is expected; and while users ask again, until they have asked.
+SOONEST, LATEST = 5, 600
 #: A quarter of an hour gives some fifty answers of each side. What that proves at any time is a margin of this, far too
 #: wide for production: there it is .05, and takes thousands of answers.
 MARGIN = 0.5
@@ -28,12 +27,6 @@ ERASURE_S = 900
 #: Some sixty rows, twice: with fewer passes the gate refused. Held-out rows are measured with each checkpoint but the
 #: last: here with none.
 RECIPE = Recipe(epochs=2, checkpoint_steps=20)
-
-
-def debounce(*, seconds: float, asked: int, to_ask: int) -> int:
-    """How long the steward's change waits for more, so that what users ask meanwhile is learned from: as long as that
-    many questions will take, going by those that were asked, and a third more."""
-    return min(max(math.ceil(4 / 3 * seconds / max(asked, 1) * to_ask), SOONEST), LATEST)
 
 
 def loop_rules(champion: VariantReference, *, debounce_seconds: int, since: datetime | None = None) -> LoopRules:

@@ -103,7 +103,7 @@ async def baseline(stage: Stage) -> Facts:
         else:
             stage.say(f"The baseline: {set_.samples} questions, {began:%H:%M:%S} to {ended:%H:%M:%S} UTC.")
             await _until_past(stage, set_.until.ToDatetime(UTC))
-            return {"seconds": (ended - began).total_seconds(), "asked": len(heard), **_shares(heard)}
+            return _shares(heard)
     raise NotReady(f"the drift monitor did not take the baseline: {reason}")
 
 
@@ -166,18 +166,16 @@ async def refresh(stage: Stage) -> Facts:
         f"The monitor names {len(examples)} questions. On the steward's shelf they point at {len(named)} documents:",
         *words.shelf_lines(named),
     )
-    traffic = stage.memory.facts["baseline"]
-    waits = rules.debounce(seconds=traffic["seconds"], asked=traffic["asked"], to_ask=len(sql_guide.traffic()))
-    await put_rules(stage, debounce_seconds=waits)
+    await put_rules(stage, debounce_seconds=rules.LATEST)
     began = stage.now()
     with stage.bar("Documents", len(shelf)) as advance:
         outcomes = await tour.put_documents(stage.client, shelf, advance, source=sql_guide.SOURCE)
     run = await _asked_for(stage) or await ask_for_a_model(stage)
     stage.say(
-        f"{len(shelf)} documents are in the index, {outcomes['chunks']} chunks. Run {run.run_id[:8]} waits {waits} s "
-        "for what users ask meanwhile."
+        f"{len(shelf)} documents are in the index, {outcomes['chunks']} chunks. Run {run.run_id[:8]} waits for what "
+        "users ask meanwhile."
     )
-    return {"began": began.isoformat(), "run": run.run_id, "documents": len(shelf), "waits": waits}
+    return {"began": began.isoformat(), "run": run.run_id, "documents": len(shelf)}
 
 
 async def _question(stage: Stage, query_id: str) -> str:
@@ -208,11 +206,13 @@ async def again(stage: Stage) -> Facts:
     )
     experts = asking.with_corrections(wanted, sql_guide.quoted)
     heard = await _ask(stage, experts)
+    await asking.until_recorded(stage.client, experts, heard)
     corrected = sum(bool(asking.correction(one, said.text)) for one, said in zip(experts, heard, strict=True))
     stage.say(
         f"{corrected} answers were corrected: to the one sentence that says it. Of these questions {ERASED_ASKS} are "
-        f"{erased(stage)}'s."
+        f"{erased(stage)}'s. That is enough to learn from: what waits need not wait for more."
     )
+    await put_rules(stage, debounce_seconds=rules.SOONEST)
     return {"corrected": corrected, **_shares(heard)}
 
 
