@@ -24,7 +24,6 @@ from headrace_models.generation import (
     open_engine,
 )
 from headrace_models.generation.batch import Batch
-from headrace_models.generation.cores import CORES
 from headrace_models.generation.llama import LlamaStepper, supports
 from headrace_models.generation.lookup import Lookup
 from headrace_models.generation.prefix import PrefixCache
@@ -280,32 +279,6 @@ async def test_a_seed_gives_the_same_text_alone_and_in_company() -> None:
             write(opened, Request(prompt(30, seed=1), max_output_tokens=20)),
         )
     assert alone == again != different
-
-
-class _Watched(LlamaStepper):
-    """Notes what each step's share of eight threads is."""
-
-    shares: list[int]
-
-    def step(self, segments: Sequence[Segment]) -> torch.Tensor:
-        self.shares.append(CORES.share(8))
-        return super().step(segments)
-
-
-async def test_engines_that_write_share_the_cores_and_leave_them_when_they_have_written() -> None:
-    steppers = [_Watched(llama(), slots=1, context=512) for _ in range(2)]
-    for stepper in steppers:
-        stepper.shares = []
-    async with engine(steppers[0]) as first, engine(steppers[1]) as second:
-        await write(first, Request(prompt(5, seed=1), max_output_tokens=5))
-        assert set(steppers[0].shares) == {8}
-        await asyncio.gather(
-            *(write(e, Request(prompt(5, seed=1), max_output_tokens=400)) for e in (first, second)),
-        )
-        assert 4 in steppers[0].shares + steppers[1].shares
-        async with asyncio.timeout(10):
-            while CORES.share(8) != 8:
-                await asyncio.sleep(0.01)
 
 
 async def test_leaving_early_frees_the_slot() -> None:

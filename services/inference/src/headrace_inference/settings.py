@@ -35,7 +35,7 @@ class Settings(StatefulSettings):
     cache: Path = Field(Path(".headrace/models"), description="Where converted weights are kept.")
     slots: int = Field(16, ge=1, le=256, description="How many completions share the model at the same time.")
     context: int = Field(1280, ge=256, le=131_072, description="The most tokens of prompt and completion together.")
-    threads: int = Field(2, ge=1, le=256, description="How many threads the steps of all its models may take together.")
+    threads: int = Field(2, ge=1, le=256, description="How many threads a step of the model may take.")
     waiting: int = Field(256, ge=0, description="How many completions may wait before callers are turned away.")
     trained_models: int = Field(
         3, ge=0, le=64, description="How many models that the trainer made are in memory beside the backends' own."

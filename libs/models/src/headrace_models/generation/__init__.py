@@ -8,7 +8,6 @@ async with open_engine(generator.stepper, generator.text, stop=generator.stop) a
 """
 
 from headrace_models.generation.batch import BatchSettings
-from headrace_models.generation.cores import aside
 from headrace_models.generation.engine import Engine, EngineSettings, Generation, Load, open_engine
 from headrace_models.generation.errors import (
     ContextExceeded,
@@ -53,7 +52,6 @@ __all__ = [
     "UnsupportedModel",
     "Usage",
     "Weights",
-    "aside",
     "best_dtype",
     "folder_weights",
     "gguf_weights",

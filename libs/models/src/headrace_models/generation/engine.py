@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from headrace_models.generation.batch import Batch, BatchSettings, Running
-from headrace_models.generation.cores import Seat
 from headrace_models.generation.errors import ContextExceeded, EngineStopped, Overloaded
 from headrace_models.generation.prefix import PrefixCache
 from headrace_models.generation.request import Event, Finished, Request, Usage
@@ -114,7 +113,6 @@ class Engine:
         self._tickets: dict[Running, _Ticket] = {}
         self._changed = threading.Condition()
         self._closing = False
-        self._cores = Seat()
         self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
 
     def load(self) -> Load:
@@ -163,17 +161,13 @@ class Engine:
             while self._admit():
                 self._drop_cancelled()
                 if len(self._batch):
-                    self._cores.take()
                     self._deliver(self._batch.step())
         finally:
-            self._cores.leave()
             self._abandon()
 
     def _admit(self) -> bool:
         """Wait for work, and give what waits a slot. False: the engine closes."""
         with self._changed:
-            if not self._waiting and not len(self._batch):
-                self._cores.leave()
             self._changed.wait_for(lambda: self._closing or self._waiting or len(self._batch))
             while self._waiting and not self._batch.full and not self._closing:
                 ticket = self._waiting.popleft()

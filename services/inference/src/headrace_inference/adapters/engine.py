@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -110,7 +109,7 @@ async def open_engine_model(
     Raises Unavailable when the folder holds nothing that can be run.
     """
     torch.set_num_threads(threads)
-    loaded = await generation.aside(partial(_load, folder, cache, slots, context))
+    loaded = await asyncio.to_thread(_load, folder, cache, slots, context)
     async with run_model(loaded, waiting=waiting) as model:
         watcher = asyncio.create_task(_look_after(model.engine))
         try:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from headrace_models import generation
@@ -51,7 +50,7 @@ class EngineLoader:
     async def open(self, record: TrainedRecord) -> AsyncIterator[EngineModel]:
         """See trained_ports.Loader.open. It has written a token when it is handed out."""
         folder = await asyncio.to_thread(trained_folder.fetch, record, self.shelf)
-        loaded = await generation.aside(partial(self._load, record, folder))
+        loaded = await asyncio.to_thread(self._load, record, folder)
         async with run_model(loaded, waiting=self.host.waiting, tier=record.tier) as model:
             del loaded
             await _try(model)
