@@ -74,6 +74,10 @@ def test_who_gets_no_sample_computes_one_for_nothing() -> None:
     assert deal([only], hands=3, context=100) == [[(only, 1.0)], [(only, 0.0)], [(only, 0.0)]]
 
 
+def test_of_nothing_everybody_gets_nothing() -> None:
+    assert deal([], hands=2, context=100) == [[], []]
+
+
 def test_samples_that_begin_otherwise_are_dealt_out_as_they_are_packed() -> None:
     """More beginnings than packs for each process: they cannot be packed anew, and one is computed for nothing."""
     others = [Sample((n, n, n, 5, 6 + n), 3, 4) for n in range(3)]

@@ -166,6 +166,8 @@ class Writer(Student[Sequence[Pack]]):
     @torch.no_grad()
     def loss_of_each(self, samples: Sequence[Sample]) -> list[float]:
         """Nats of all learned tokens together, sample by sample; every process takes part. No two may be the same."""
+        if not samples:
+            return []
         self.model.eval()
         place = {s.ids: i for i, s in enumerate(samples)}
         found = torch.zeros(len(samples), device=self.accelerator.device)

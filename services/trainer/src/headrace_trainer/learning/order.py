@@ -85,8 +85,8 @@ def deal(packs: Sequence[Pack], *, hands: int, context: int) -> list[list[tuple[
     others: two of three packs as they stand would keep one process for twice as long as needed. Where there are fewer
     samples than processes the others compute the smallest pack once more, which counts for nothing.
     """
-    if hands == 1:
-        return [[(pack, 1.0) for pack in packs]]
+    if hands == 1 or not packs:
+        return [[(pack, 1.0) for pack in packs] for _ in range(hands)]
     even = _even([s for p in packs for s in p.samples], hands=hands, most=len(packs), context=context)
     dealt = sorted(even or packs, key=lambda p: p.computed, reverse=True)
     counted = [(pack, 1.0) for pack in dealt] + [(dealt[-1], 0.0)] * (-len(dealt) % hands)
